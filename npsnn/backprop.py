@@ -1,0 +1,198 @@
+"""Training loops: backpropagation through time, whole or truncated (floor 4)."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npsnn import _check
+from npsnn.layers import Leaky
+from npsnn.network import Sequential, Tape
+from npsnn.optim import Adam
+
+Array = np.ndarray[Any, Any]
+
+
+class Batch(NamedTuple):
+    """One batch after its update, or its last one."""
+
+    loss: float  # mean over its steps
+    spk_rec: Array  # (T, B, classes)
+    targets: Array  # (B,)
+    tape: Tape  # of its last K steps
+
+
+def BPTT(
+    net: Sequential,
+    loader: Iterable[tuple[Array, Array]],
+    optimizer: Adam,
+    criterion: Any,
+    num_steps: int | None = None,
+    time_var: bool = True,
+    time_first: bool = True,
+    regularization: Any = None,
+    progress: bool = False,
+) -> float:
+    """One epoch of backpropagation through time, one update a batch; the mean loss over the batches.
+
+    `loader` gives (data, targets). With `time_var=True` the data varies in time, (T, B, *features), or (B, T,
+    *features) with `time_first=False`; with `time_var=False` it is static, (B, *features), shown `num_steps` times.
+    `criterion` is a loss of `npsnn.functional`, `regularization` is added to it. `progress=True` shows a bar (tqdm).
+    Every batch starts at rest. ValueError for arguments that contradict each other, an empty loader, a loss that is
+    not finite. snnTorch's `backprop.BPTT` means the same.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import npsnn
+    >>> net = npsnn.Sequential(npsnn.Linear(3, 2), npsnn.Leaky(beta=0.5), seed=0, dtype=np.float64)
+    >>> data = [(np.ones((4, 3)), np.array([0, 1, 1, 1]))]
+    >>> loss = BPTT(net, data, npsnn.optim.Adam(net), npsnn.functional.ce_rate_loss(), num_steps=5, time_var=False)
+    >>> round(loss, 4)
+    0.6931
+    """
+    return _epoch(net, loader, optimizer, criterion, num_steps, time_var, time_first, regularization, progress, None)
+
+
+def TBPTT(
+    net: Sequential,
+    loader: Iterable[tuple[Array, Array]],
+    optimizer: Adam,
+    criterion: Any,
+    num_steps: int | None = None,
+    time_var: bool = True,
+    time_first: bool = True,
+    regularization: Any = None,
+    progress: bool = False,
+    *,
+    K: int,
+) -> float:
+    """As `BPTT`, truncated: an update every K steps, through which no gradient passes; the membranes go on.
+
+    Each piece's loss is the criterion on that piece alone, and a batch's loss is their mean weighted by steps, so a
+    remainder of T mod K steps counts as what it is. K equal to T is `BPTT`.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import npsnn
+    >>> net = npsnn.Sequential(npsnn.Linear(3, 2), npsnn.Leaky(beta=0.5), seed=0, dtype=np.float64)
+    >>> data = [(np.ones((5, 4, 3)), np.array([0, 1, 1, 1]))]
+    >>> loss = TBPTT(net, data, npsnn.optim.Adam(net), npsnn.functional.ce_rate_loss(), K=2)
+    >>> round(loss, 4)
+    0.6931
+    """
+    _check.whole(K, "K")
+    return _epoch(net, loader, optimizer, criterion, num_steps, time_var, time_first, regularization, progress, K)
+
+
+def batches(
+    net: Sequential,
+    loader: Iterable[tuple[Array, Array]],
+    optimizer: Adam,
+    criterion: Any,
+    num_steps: int | None = None,
+    time_var: bool = True,
+    time_first: bool = True,
+    regularization: Any = None,
+    K: int | None = None,
+) -> Iterator[Batch]:
+    """The loop behind `BPTT` and `TBPTT`, a batch at a time: for who wants to look at each. Arguments as there."""
+    _check_arguments(net, criterion, num_steps, time_var, time_first, K)
+    return _batches(net, loader, optimizer, criterion, num_steps, time_first, regularization, K)
+
+
+def _batches(
+    net: Sequential,
+    loader: Iterable[tuple[Array, Array]],
+    optimizer: Adam,
+    criterion: Any,
+    num_steps: int | None,
+    time_first: bool,
+    regularization: Any,
+    K: int | None,
+) -> Iterator[Batch]:
+    for i, (data, targets) in enumerate(loader):
+        x = data if time_first else np.swapaxes(data, 0, 1)
+        T = len(x) if num_steps is None else num_steps
+        if K is not None and K > T:
+            raise ValueError(f"K is {K}, batch {i} has {T} steps")
+        loss, state, recordings = 0.0, None, []
+        for start in range(0, T, K or T):
+            steps = min(K or T, T - start)
+            piece = x if num_steps is not None else x[start : start + steps]
+            spk_rec, mem_rec, tape = net.forward(piece, None if num_steps is None else steps, state=state)
+            state = tape.state
+            value, dspk, dmem = _value_and_grads(criterion, regularization, spk_rec, mem_rec, targets)
+            if not math.isfinite(value):
+                raise ValueError(f"the loss is {value} at batch {i}; the network is as it was before this batch's update")
+            optimizer.step(net.backward(tape, dspk=dspk, dmem=dmem))
+            loss += value * steps / T
+            recordings.append(spk_rec)
+        yield Batch(loss, np.concatenate(recordings), targets, tape)
+
+
+def _epoch(
+    net: Sequential,
+    loader: Iterable[tuple[Array, Array]],
+    optimizer: Adam,
+    criterion: Any,
+    num_steps: int | None,
+    time_var: bool,
+    time_first: bool,
+    regularization: Any,
+    progress: bool,
+    K: int | None,
+) -> float:
+    show = _bar() if progress else None
+    steps = batches(net, loader, optimizer, criterion, num_steps, time_var, time_first, regularization, K)
+    bar = show(steps, total=len(loader) if hasattr(loader, "__len__") else None) if show else steps
+    losses = []
+    for batch in bar:
+        losses.append(batch.loss)
+        if show:
+            bar.set_postfix(loss=f"{batch.loss:.3f}")
+    if not losses:
+        raise ValueError("the loader gave no batch")
+    return math.fsum(losses) / len(losses)
+
+
+def _value_and_grads(
+    criterion: Any, regularization: Any, spk_rec: Array, mem_rec: Array | None, targets: Array
+) -> tuple[float, Array | None, Array | None]:
+    """The loss with its price, and its gradients on the spikes and on the membranes; None where it reads neither."""
+    total, grads = 0.0, {"spk": None, "mem": None}
+    for term in (criterion, regularization):
+        if term is not None:
+            value, d = term.value_and_grad(spk_rec if term.on == "spk" else mem_rec, targets)
+            total += value
+            grads[term.on] = d if grads[term.on] is None else grads[term.on] + d
+    return total, grads["spk"], grads["mem"]
+
+
+def _check_arguments(
+    net: Sequential, criterion: Any, num_steps: int | None, time_var: bool, time_first: bool, K: int | None
+) -> None:
+    if not hasattr(criterion, "value_and_grad"):
+        raise TypeError(f"criterion must be a loss, such as functional.ce_rate_loss(), got {criterion!r}")
+    if criterion.on == "mem" and not isinstance(net.layers[-1], Leaky):
+        raise ValueError(f"{criterion.name} reads the membrane, but the last layer is {net.layers[-1]!r}")
+    if time_var and num_steps is not None:
+        raise ValueError("num_steps is for static data: leave it out, or set time_var=False")
+    if not time_var:
+        if num_steps is None:
+            raise ValueError("time_var=False needs num_steps, how often the data is shown")
+        _check.whole(num_steps, "num_steps")
+        if not time_first:
+            raise ValueError("time_first=False is for data that varies in time: static data has no time axis")
+        if K is not None and K > num_steps:
+            raise ValueError(f"K is {K}, num_steps is {num_steps}")
+
+
+def _bar() -> Callable[..., Any]:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ImportError('npsnn: a progress bar needs tqdm: pip install "npsnn[all]"') from None
+    return tqdm  # type: ignore[no-any-return]

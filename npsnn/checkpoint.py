@@ -1,0 +1,103 @@
+"""Checkpoints: everything about a network and its optimiser in one file (floor 4).
+
+The file is NumPy's .npz (a zip of .npy arrays) with one member `meta`, JSON: the format's version, the extras that are
+no arrays, and the SHA-256 of every array. No pickle is written or read.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from npsnn import _files
+from npsnn.network import Sequential
+from npsnn.optim import Adam
+
+Array = np.ndarray[Any, Any]
+
+FORMAT = "npsnn checkpoint 1"
+
+
+def save(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | None = None, **extra: Any) -> None:
+    """Write a checkpoint; a crash at any moment leaves the old file or the new one.
+
+    `extra` is kept too: arrays, and whatever JSON can say. TypeError for anything else, before a byte is written.
+
+    Example
+    -------
+    >>> import tempfile, npsnn
+    >>> net = npsnn.Sequential(npsnn.Linear(2, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(folder + "/net.npz", net, epoch=3)
+    ...     load(folder + "/net.npz")["epoch"]
+    3
+    """
+    arrays = {f"net/{name}": value for name, value in net.state_dict().items()}
+    plain: dict[str, Any] = {}
+    if optimizer is not None:
+        for name, value in optimizer.state_dict().items():
+            _sort(f"optimizer/{name}", value, arrays, plain)
+    for name, value in extra.items():
+        if name in ("net", "optimizer"):
+            raise TypeError(f"save: {name!r} is the checkpoint's own name; call the extra something else")
+        _sort(f"extra/{name}", value, arrays, plain)
+    meta = {"format": FORMAT, "sha256": {name: _sha256(a) for name, a in arrays.items()}, "plain": plain}
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    _files.write(path, lambda file: np.savez(file, **arrays))
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A checkpoint as a dict: "net" and "optimizer" (None without one), each for its `load_state_dict`, and the extras.
+
+    ValueError for a file that is no checkpoint, is damaged, or is of another version; FileNotFoundError as usual.
+    """
+    arrays = _members(path)
+    try:
+        meta = json.loads(arrays.pop("meta").tobytes())
+        sums, plain, form = meta["sha256"], meta["plain"], meta["format"]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{os.fspath(path)}: not a checkpoint of npsnn") from None
+    if form != FORMAT:
+        raise ValueError(f"{os.fspath(path)}: is {form!r}, this version reads {FORMAT!r}")
+    for name in sorted(set(sums) | set(arrays)):
+        if name not in arrays or sums.get(name) != _sha256(arrays[name]):
+            raise ValueError(f"{os.fspath(path)}: damaged: {name} is not what was written")
+    checkpoint: dict[str, Any] = {"net": {}, "optimizer": {}}
+    for name, value in [*arrays.items(), *plain.items()]:
+        group, _, key = name.partition("/")
+        (checkpoint if group == "extra" else checkpoint[group])[key] = value
+    checkpoint["optimizer"] = checkpoint["optimizer"] or None
+    return checkpoint
+
+
+def _members(path: str | os.PathLike[str]) -> dict[str, Array]:
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{os.fspath(path)}: not a readable checkpoint: {error}") from None
+
+
+def _sort(name: str, value: Any, arrays: dict[str, Array], plain: dict[str, Any]) -> None:
+    """Put `value` where it belongs: with the arrays or with what JSON can say."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "fiubc":
+            raise TypeError(f"save: {name} is an array of {value.dtype}, which needs pickle")
+        arrays[name] = value
+        return
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise TypeError(f"save: {name} is {value!r}: neither an array nor something JSON can say") from None
+    plain[name] = value
+
+
+def _sha256(a: Array) -> str:
+    """Of the dtype, the shape and the bytes, in C order."""
+    head = f"{a.dtype.str}{a.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(a).tobytes()).hexdigest()

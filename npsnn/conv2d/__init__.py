@@ -1,0 +1,1 @@
+"""Convolution over images: the law in reference.py, its Numba twin in cpu.py."""

@@ -1,0 +1,114 @@
+"""Batches in order or shuffled, as a PyTorch program draws them from the same seed (conventions C10)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from npsnn import _check
+from npsnn._check import Array
+from npsnn.data.mnist import ImageDataset
+from npsnn.generator import Generator, as_generator
+
+
+class DataLoader:
+    """Cut a dataset into batches; iterate over it once for each epoch.
+
+    Parameters
+    ----------
+    dataset : ImageDataset, or a pair ``(x, targets)`` of arrays with the same first length
+        Images are converted to float32 in [0, 1], one batch at a time. The `x` of a pair is any float array and is
+        yielded as it is, in its dtype; its `targets` are integers.
+    batch_size : int, at least 1
+    shuffle : bool
+        Draw a new order for each epoch.
+    drop_last : bool
+        Leave out a last batch that is smaller than the others.
+    seed : int or Generator
+        Two epochs of one loader differ, two loaders with the same int do not. With a `Generator` that has drawn the
+        weights of a network, the batches are those that a PyTorch program gets after ``torch.manual_seed``.
+
+    Yields
+    ------
+    x : (batch, ...) float array, C-contiguous; (batch, 1, 28, 28) float32 for MNIST
+    targets : (batch, ...) int64
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument of another type or size, an empty dataset, or arrays of different lengths.
+
+    Notes
+    -----
+    Every ``iter`` draws one int64, which PyTorch keeps for its workers, and the first batch of a shuffled epoch one
+    more, which seeds that epoch's `Generator.randperm`. A loader has no other state: to resume after an epoch, keep
+    ``loader.generator.get_state()``. Batches are copies.
+
+    Example
+    -------
+    >>> from npsnn.data import DataLoader
+    >>> x, targets = np.arange(5.0).reshape(5, 1), np.array([0, 1, 2, 3, 4])
+    >>> loader = DataLoader((x, targets), batch_size=2, shuffle=True, seed=0)
+    >>> [t.tolist() for _, t in loader], [t.tolist() for _, t in loader]
+    ([[2, 0], [1, 3], [4]], [[2, 3], [1, 0], [4]])
+    """
+
+    def __init__(
+        self, dataset: Any, batch_size: int, shuffle: bool = False, drop_last: bool = False, seed: int | Generator = 0
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = _check.whole(batch_size, "batch_size")
+        self.shuffle = _check.flag(shuffle, "shuffle")
+        self.drop_last = _check.flag(drop_last, "drop_last")
+        self.generator = as_generator(seed)
+        self._pair = None if isinstance(dataset, ImageDataset) else pair(dataset)
+        self._length = len(dataset if self._pair is None else self._pair[0])
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+        whole, rest = divmod(self._length, self.batch_size)
+        return whole if self.drop_last or rest == 0 else whole + 1
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        self.generator.int64()
+        return self._batches()
+
+    def _batches(self) -> Iterator[tuple[Array, Array]]:
+        order = Generator(self.generator.int64()).randperm(self._length) if self.shuffle else np.arange(self._length)
+        for i in range(len(self)):
+            yield self._batch(order[i * self.batch_size : (i + 1) * self.batch_size])
+
+    def _batch(self, rows: Array) -> tuple[Array, Array]:
+        if self._pair is None:
+            images: tuple[Array, Array] = self.dataset.batch(rows)
+            return images
+        x, targets = self._pair
+        return np.ascontiguousarray(x[rows]), np.ascontiguousarray(targets[rows], dtype=np.int64)
+
+
+def pair(dataset: Any) -> tuple[Array, Array]:
+    """Return a dataset that is a pair as two arrays of the same length, floats and integers, and refuse all else.
+
+    Example
+    -------
+    >>> pair(([0.5, 1.0], [3, 4]))
+    (array([0.5, 1. ]), array([3, 4]))
+    """
+    if not isinstance(dataset, tuple | list) or len(dataset) != 2:
+        raise TypeError(f"dataset must be an ImageDataset or a pair (x, targets), got {type(dataset).__name__}")
+    x, targets = np.asarray(dataset[0]), np.asarray(dataset[1])
+    if x.dtype.kind != "f":
+        raise TypeError(
+            f"x is {x.dtype}, the loader yields float arrays; convert it: x.astype(np.float32), "
+            "and for images of 0..255 divide by 255"
+        )
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"targets must be integers (class numbers), got {targets.dtype}")
+    if x.ndim == 0 or targets.ndim == 0 or len(x) != len(targets):
+        raise ValueError(
+            f"x has shape {_check.shape_text(x.shape)} and targets {_check.shape_text(targets.shape)}, "
+            "expected the same first length"
+        )
+    if len(x) == 0:
+        raise ValueError("dataset is empty")
+    return x, targets

@@ -1,0 +1,344 @@
+"""Sequential: forward down the list of layers, backward up it (floor 3)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npsnn import _check, backends
+from npsnn.generator import Generator
+from npsnn.layers import Layer, Leaky, Params
+from npsnn.parameters import FlatParams
+from npsnn.state_dict import LoadResult, match
+
+Array = np.ndarray[Any, Any]
+
+
+class State(NamedTuple):
+    """The membranes after a step, all that a network remembers: one (B, *N) array a neuron layer, None at rest."""
+
+    batch_size: int
+    U: tuple[Array | None, ...]
+
+
+class Tape(NamedTuple):
+    """What one forward pass keeps for its backward: nothing in it changes, whatever becomes of the network."""
+
+    params: FlatParams  # as they were
+    caches: tuple[Any, ...]  # one a layer
+    num_steps: int
+    static: bool  # x had no time axis, and was shown num_steps times
+    out_shape: tuple[int, ...]  # of spk_rec
+    state: State  # after the last step
+
+
+class Firing(NamedTuple):
+    """How a neuron layer fired: spikes per neuron and step, and the share of its neurons that never fired."""
+
+    rate: float
+    silent: float
+
+
+class Sequential:
+    """A list of layers as one network, with explicit tape and state.
+
+    `dtype` is float32 or float64; `backend` is "reference" (NumPy, the law), "cpu" (Numba) or "auto" ("cpu" where
+    Numba is installed); `seed` is an int or a `Generator`, from which the weights are drawn as PyTorch draws them
+    (C10). Attributes: `layers`, `params`, `dtype`, `backend`.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import npsnn
+    >>> net = npsnn.Sequential(npsnn.Linear(2, 3), npsnn.Leaky(beta=0.5), seed=0)
+    >>> x = np.ones((4, 2), np.float32)
+    >>> spk_rec, mem_rec, tape = net.forward(x, num_steps=5)
+    >>> spk_rec.shape, mem_rec.shape
+    ((5, 4, 3), (5, 4, 3))
+    >>> grads = net.backward(tape, dspk=np.ones_like(spk_rec))
+    >>> sorted(grads)
+    ['0.bias', '0.weight']
+    """
+
+    def __init__(
+        self, *layers: Layer, dtype: Any = np.float32, backend: str = "auto", seed: int | Generator = 0
+    ) -> None:
+        if not layers:
+            raise ValueError("Sequential: needs at least one layer")
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Sequential: layer {i} is no layer of npsnn: {layer!r}")
+        self.layers = tuple(layers)
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in _check.FLOATS:
+            raise TypeError(f"Sequential: dtype must be float32 or float64, got {self.dtype}")
+        self.backend = backends.resolve(backend)
+        generator = seed if isinstance(seed, Generator) else Generator(seed)
+        self._params = FlatParams.pack([layer.init_params(generator, self.dtype) for layer in layers], self.dtype)
+
+    # --- what a network does ---------------------------------------------------------------------------------------
+
+    def __call__(
+        self, x: Array, num_steps: int | None = None, *, state: State | None = None
+    ) -> tuple[Array, Array | None]:
+        """(spk_rec, mem_rec), each (T, B, *out), keeping nothing: inference. Arguments as in `forward`."""
+        x, T = self._door(x, num_steps)
+        spk_rec, mem_rec, _, _ = self._run(self._params, x, T, state, keep=False)
+        return spk_rec, mem_rec
+
+    def forward(
+        self, x: Array, num_steps: int | None = None, *, state: State | None = None
+    ) -> tuple[Array, Array | None, Tape]:
+        """(spk_rec, mem_rec, tape) for x (B, *features) shown `num_steps` times, or x (T, B, *features) without it.
+
+        mem_rec is the last layer's membrane before the reset; None where the last layer is no neuron, and spk_rec is
+        then its output. `state` is where to start from (default: at rest). ValueError or TypeError names the layer
+        and the argument, before any work is done.
+        """
+        x, T = self._door(x, num_steps)
+        params = self._params.copy()
+        spk_rec, mem_rec, caches, U = self._run(params, x.copy(), T, state, keep=True)
+        mem_rec = None if mem_rec is None else mem_rec.copy()
+        return spk_rec, mem_rec, Tape(params, caches, T, num_steps is not None, spk_rec.shape, State(x.shape[1], U))
+
+    def backward(
+        self,
+        tape: Tape,
+        dspk: Array | None = None,
+        dmem: Array | None = None,
+        input_grad: bool = False,
+        *,
+        dstate: Sequence[Array | None] | None = None,
+        state_grad: bool = False,
+    ) -> dict[str, Any]:
+        """The gradients of L: a dict with the keys of `params`, from dspk = dL/dspk_rec and dmem = dL/dmem_rec.
+
+        With `input_grad`, `"input"` is dL/dx, of x's shape. `dstate` adds dL/d(tape.state.U), one a neuron layer, so
+        that a sequence run in pieces has the gradient of the whole; `state_grad` returns `"state"`, dL/d(state
+        before). Neither the tape nor the network is changed, and nothing adds up over calls.
+        """
+        dy, dmem = self._upstream(tape, dspk, dmem, dstate)
+        dstate = self._checked_dstate(tape, dstate)
+        ops = backends.load(self.backend)
+        neurons = [i for i, layer in enumerate(self.layers) if isinstance(layer, Leaky)]
+        dU_last = dict(zip(neurons, dstate, strict=True))
+        grads: dict[str, Any] = {}
+        dU_before: dict[int, Array] = {}
+        lowest = 0 if input_grad or state_grad else self._lowest_with_params()
+        for i in range(len(self.layers) - 1, lowest - 1, -1):
+            layer, cache = self.layers[i], tape.caches[i]
+            if isinstance(layer, Leaky):
+                dmem_i = _add_last(dmem, dU_last[i], cache.U)
+                dy, layer_grads, dU_before[i] = layer.fire_back(dy, dmem_i, cache, ops)
+                dmem = None
+            else:
+                assert dy is not None
+                dy, layer_grads = layer.run_back(dy, cache, tape.params.of_layer(i), ops, input_grad or i > lowest)
+            for name, d in layer_grads.items():
+                _check.finite(d, f"the gradient of {name}", self._where(i))
+                grads[f"{i}.{name}"] = d
+        out = {name: grads[name] for name in self._params.names}
+        if input_grad:
+            assert dy is not None
+            out["input"] = dy[0] if tape.static else dy
+            _check.finite(out["input"], "the gradient of the input", self._where(0))
+        if state_grad:
+            out["state"] = tuple(dU_before[i] for i in neurons)
+        return out
+
+    def init_state(self, batch_size: int) -> State:
+        """Every membrane at rest, for `step`."""
+        neurons = sum(isinstance(layer, Leaky) for layer in self.layers)
+        return State(_check.whole(batch_size, "batch_size"), (None,) * neurons)
+
+    def step(self, x_t: Array, state: State) -> tuple[tuple[Array, Array | None], State]:
+        """((spk, mem), state) for one time step of input x_t (B, *features); the state that came in is not changed.
+
+        A loop over `step` gives bit for bit what one call over the sequence gives.
+        """
+        x = _check.array(x_t, self.dtype, "x_t")[None]
+        spk_rec, mem_rec, _, U = self._run(self._params, x, 1, state, keep=False)
+        return (spk_rec[0], None if mem_rec is None else mem_rec[0]), State(state.batch_size, U)
+
+    def firing(self, tape: Tape) -> dict[str, Firing]:
+        """`"2 Leaky"` -> (rate, silent) of every neuron layer in a tape; silent counts neurons, over all its samples."""
+        result = {}
+        for i, (layer, cache) in enumerate(zip(self.layers, tape.caches, strict=True)):
+            if isinstance(layer, Leaky):
+                S = cache.U > cache.theta
+                result[self._where(i)] = Firing(float(S.mean()), 1.0 - float(S.any(axis=(0, 1)).mean()))
+        return result
+
+    # --- what a network holds --------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """Name -> array, live: `"0.weight"`, `"0.bias"`, `"2.beta"`. Assigning to a name copies into the network."""
+        return self._params.named()
+
+    @property
+    def flat_params(self) -> Array:
+        """All parameters as one live vector, in the order of `params`."""
+        return self._params.flat
+
+    def flatten(self, grads: Mapping[str, Any]) -> Array:
+        """Gradients as one vector in the order of `flat_params`; every parameter's is required, `"input"` ignored."""
+        return self._params.flatten(grads)
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of every parameter, by name."""
+        return {name: value.copy() for name, value in self.params.items()}
+
+    def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy parameters in, all or none: each is checked first, for its name, shape, dtype and finiteness.
+
+        Takes the arrays or tensors of the same network's state dict in PyTorch or snnTorch; neuron buffers in it
+        (`"2.beta"`, `"2.threshold"`, `"2.graded_spikes_factor"`, `"2.reset_mechanism_val"`) must say what this
+        network's neurons are. `strict=False` leaves out what is missing or unknown, and returns both lists.
+        """
+        values, result = match(mapping, self.params, self.layers, self.dtype, strict)
+        for name, value in values.items():
+            self.params[name][...] = value
+        return result
+
+    def summary(self, input_shape: tuple[int, ...], num_steps: int) -> str:
+        """A table for one sample of `input_shape`: layer, output shape, parameters, bytes that the tape keeps."""
+        T = _check.whole(num_steps, "num_steps")
+        shape = (1, 1, *(_check.whole(n, "input_shape") for n in input_shape))
+        rows = [("layer", "output shape", "parameters", "tape bytes")]
+        total = 0
+        for i, layer in enumerate(self.layers):
+            kept = layer.cache_bytes(shape, T, self.dtype)
+            shape = layer.out_shape(shape, self._where(i))
+            shape = (T, *shape[1:]) if isinstance(layer, Leaky) else shape
+            count = sum(v.size for v in self._params.of_layer(i).values())
+            total += kept
+            rows.append((f"{i} {layer!r}", str(shape[2:]), f"{count:,}", f"{kept:,}"))
+        rows.append(("total", f"T = {T}", f"{self.flat_params.size:,}", f"{total:,}"))
+        return _table(rows)
+
+    def __repr__(self) -> str:
+        body = "".join(f"  ({i}): {layer!r}\n" for i, layer in enumerate(self.layers))
+        return f"Sequential(\n{body}) {self.flat_params.size:,} parameters, {self.dtype}, backend {self.backend}"
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _where(self, i: int) -> str:
+        return f"{i} {type(self.layers[i]).__name__}"
+
+    def _door(self, x: Any, num_steps: int | None) -> tuple[Array, int]:
+        """x as (T or 1, B, *features) in the network's dtype, and T."""
+        x = _check.array(x, self.dtype, "x")
+        if num_steps is not None:
+            x, T = x[None], _check.whole(num_steps, "num_steps")
+        else:
+            T = x.shape[0] if x.ndim else 0
+        if x.ndim < 3:
+            expected = "(T, B, *features)" if num_steps is None else "(B, *features) with num_steps"
+            raise ValueError(f"x has shape {x.shape if num_steps is None else x.shape[1:]}, expected {expected}")
+        if 0 in x.shape:
+            raise ValueError(f"x has shape {x.shape}: no step, no sample or no feature in it")
+        return x, T
+
+    def _run(
+        self, params: FlatParams, x: Array, T: int, state: State | None, keep: bool
+    ) -> tuple[Array, Array | None, tuple[Any, ...], tuple[Array | None, ...]]:
+        """Down the list: (spk_rec, mem_rec, caches, U after the last step), from x (T or 1, B, *features)."""
+        U_before = self._checked_state(x.shape, T, state)
+        ops = backends.load(self.backend)
+        caches: list[Any] = []
+        U_after: list[Array | None] = []
+        mem_rec = None
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, Leaky):
+                x, cache = layer.fire(x, params.of_layer(i), ops, T, U_before[len(U_after)])
+                mem_rec = cache.U
+                U_after.append(cache.U[-1].copy())
+            else:
+                x, cache = layer.run(x, params.of_layer(i), ops)
+                mem_rec = None
+            caches.append(cache if keep else None)
+        if len(x) != T:
+            x = np.repeat(x, T, axis=0)
+        return x, mem_rec, tuple(caches), tuple(U_after)
+
+    def _checked_state(self, shape: tuple[int, ...], T: int, state: State | None) -> tuple[Array | None, ...]:
+        """Walk the shapes from x to the output, so that what does not fit is refused before any work."""
+        state = self.init_state(shape[1]) if state is None else state
+        if state.batch_size != shape[1]:
+            raise ValueError(f"state is for {state.batch_size} samples, x has {shape[1]}")
+        rest = self.init_state(shape[1]).U
+        if len(state.U) != len(rest):
+            raise ValueError(f"state has {len(state.U)} neuron layers, the network has {len(rest)}")
+        U_before = []
+        for i, layer in enumerate(self.layers):
+            shape = layer.out_shape(shape, self._where(i))
+            if isinstance(layer, Leaky):
+                shape = (T, *shape[1:])
+                U = state.U[len(U_before)]
+                if U is not None:
+                    U = _check.array(U, self.dtype, "state", self._where(i))
+                    _check.shape(U, shape[1:], "state", self._where(i))
+                U_before.append(U)
+        return tuple(U_before)
+
+    def _upstream(
+        self, tape: Tape, dspk: Any, dmem: Any, dstate: Sequence[Array | None] | None
+    ) -> tuple[Array | None, Array | None]:
+        """dspk and dmem, checked; dspk summed over time where the output was repeated (C12)."""
+        if dspk is None and dmem is None and dstate is None:
+            raise ValueError("backward: give dspk, dmem or both")
+        if len(tape.caches) != len(self.layers):
+            raise ValueError(f"backward: the tape is of {len(tape.caches)} layers, the network has {len(self.layers)}")
+        fires = isinstance(self.layers[-1], Leaky)
+        if dmem is not None and not fires:
+            raise ValueError(f"backward: dmem given, but the last layer, {self.layers[-1]!r}, has no membrane")
+        arrays: list[Array | None] = []
+        for d, name in ((dspk, "dspk"), (dmem, "dmem")):
+            if d is not None:
+                d = _check.array(d, self.dtype, name)
+                _check.shape(d, tape.out_shape, name)
+            arrays.append(d)
+        dy, dmem = arrays
+        if not fires:
+            dy = np.zeros(tape.out_shape, self.dtype) if dy is None else dy
+            if tape.static and not tape.state.U:
+                dy = dy.sum(axis=0, keepdims=True)
+        return dy, dmem
+
+    def _checked_dstate(self, tape: Tape, dstate: Sequence[Array | None] | None) -> Sequence[Array | None]:
+        if dstate is None:
+            return (None,) * len(tape.state.U)
+        if len(dstate) != len(tape.state.U):
+            raise ValueError(f"dstate has {len(dstate)} entries, the network has {len(tape.state.U)} neuron layers")
+        checked: list[Array | None] = []
+        for d, U in zip(dstate, tape.state.U, strict=True):
+            if d is not None:
+                assert U is not None
+                d = _check.array(d, self.dtype, "dstate")
+                _check.shape(d, U.shape, "dstate")
+            checked.append(d)
+        return checked
+
+    def _lowest_with_params(self) -> int:
+        """The lowest layer that has parameters: backward need not go below it."""
+        return next((i for i in range(len(self.layers)) if self._params.of_layer(i)), len(self.layers))
+
+
+def _add_last(dmem: Array | None, dU_last: Array | None, U: Array) -> Array | None:
+    """dmem with the gradient of the last membrane added: the state is the last membrane."""
+    if dU_last is None:
+        return dmem
+    dmem = np.zeros_like(U) if dmem is None else dmem.copy()
+    dmem[-1] += dU_last
+    return dmem
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

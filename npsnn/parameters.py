@@ -1,0 +1,96 @@
+"""All parameters of a network in one flat vector, seen by name (floor 2)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npsnn import _check
+
+Array = np.ndarray[Any, Any]
+
+
+class Slot(NamedTuple):
+    """Where one parameter lies in the flat vector."""
+
+    layer: int
+    name: str
+    start: int
+    shape: tuple[int, ...]
+
+
+class NamedViews(dict[str, Array]):
+    """A dict of live views: assigning to a name copies into the view, so that the link is never lost."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self:
+            raise KeyError(f"no parameter {name!r}; there are {', '.join(self)}")
+        value = np.asarray(value)
+        _check.shape(value, self[name].shape, name)
+        self[name][...] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+class FlatParams:
+    """One vector and the slots that name its pieces."""
+
+    def __init__(self, flat: Array, slots: Sequence[Slot]) -> None:
+        self.flat = flat
+        self.slots = tuple(slots)
+
+    @classmethod
+    def pack(cls, layers: Sequence[Mapping[str, Array]], dtype: np.dtype[Any]) -> "FlatParams":
+        """Lay the layers' parameters one after another.
+
+        >>> p = FlatParams.pack([{"weight": np.ones((2, 3))}, {}], np.dtype(np.float64))
+        >>> p.names, p.flat.shape
+        (('0.weight',), (6,))
+        """
+        slots, start = [], 0
+        for i, params in enumerate(layers):
+            for name, value in params.items():
+                slots.append(Slot(i, name, start, value.shape))
+                start += value.size
+        packed = cls(np.empty(start, dtype), slots)
+        for slot, view in packed._views():
+            view[...] = layers[slot.layer][slot.name]
+        return packed
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`"0.weight"`, in order."""
+        return tuple(f"{slot.layer}.{slot.name}" for slot in self.slots)
+
+    def _views(self) -> Iterator[tuple[Slot, Array]]:
+        for slot in self.slots:
+            size = int(np.prod(slot.shape))
+            yield slot, self.flat[slot.start : slot.start + size].reshape(slot.shape)
+
+    def named(self) -> NamedViews:
+        """Full name -> live view."""
+        return NamedViews({f"{slot.layer}.{slot.name}": view for slot, view in self._views()})
+
+    def of_layer(self, i: int) -> dict[str, Array]:
+        """Short name -> live view, of one layer."""
+        return {slot.name: view for slot, view in self._views() if slot.layer == i}
+
+    def copy(self) -> "FlatParams":
+        """The same slots over a copy of the vector."""
+        return FlatParams(self.flat.copy(), self.slots)
+
+    def flatten(self, grads: Mapping[str, Any]) -> Array:
+        """Gradients laid out as the parameters are; ValueError for a missing, unknown, misshapen or non-finite one."""
+        missing = [name for name in self.names if name not in grads]
+        if missing:
+            raise ValueError(f"grads: no gradient for {', '.join(missing)}")
+        unknown = [name for name in grads if name not in self.names and name not in ("input", "state")]
+        if unknown:
+            raise ValueError(f"grads: {', '.join(map(repr, unknown))} is no parameter; there are {', '.join(self.names)}")
+        flat = np.empty_like(self.flat)
+        for (slot, _), name in zip(self._views(), self.names, strict=True):
+            d = _check.array(grads[name], self.flat.dtype, name, "grads")
+            _check.shape(d, slot.shape, name, "grads")
+            flat[slot.start : slot.start + d.size] = d.ravel()
+        return flat

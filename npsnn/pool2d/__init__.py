@@ -1,0 +1,1 @@
+"""Max and average pooling: the law in reference.py, its Numba twin in cpu.py."""
