@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ FORMAT = "npsnn checkpoint 1"
 def save(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | None = None, **extra: Any) -> None:
     """Write a checkpoint; a crash at any moment leaves the old file or the new one.
 
-    `extra` is kept too: arrays, and whatever JSON can say. TypeError for anything else, before a byte is written.
+    `extra` is kept too: arrays, whatever JSON can say, and dicts of both. TypeError for anything else, before a byte
+    is written.
 
     Example
     -------
@@ -65,36 +67,47 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     for name in sorted(set(sums) | set(arrays)):
         if name not in arrays or sums.get(name) != _sha256(arrays[name]):
             raise ValueError(f"{os.fspath(path)}: damaged: {name} is not what was written")
-    checkpoint: dict[str, Any] = {"net": {}, "optimizer": {}}
+    checkpoint: dict[str, Any] = {"net": {}, "optimizer": {}, "extra": {}}
     for name, value in [*arrays.items(), *plain.items()]:
-        group, _, key = name.partition("/")
-        (checkpoint if group == "extra" else checkpoint[group])[key] = value
-    checkpoint["optimizer"] = checkpoint["optimizer"] or None
-    return checkpoint
+        *groups, key = name.split("/")
+        inner = checkpoint
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[key] = value
+    extra = checkpoint.pop("extra")
+    return {**extra, "net": checkpoint["net"], "optimizer": checkpoint["optimizer"] or None}
 
 
 def _members(path: str | os.PathLike[str]) -> dict[str, Array]:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
+        with open(path, "rb") as file:
+            if file.read(2) != b"PK":
+                raise ValueError("it is no .npz file")
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{os.fspath(path)}: not a readable checkpoint: {error}") from None
 
 
 def _sort(name: str, value: Any, arrays: dict[str, Array], plain: dict[str, Any]) -> None:
-    """Put `value` where it belongs: with the arrays or with what JSON can say."""
-    if isinstance(value, np.ndarray):
+    """Put `value` where it belongs: with the arrays or with what JSON can say; a dict entry by entry."""
+    if isinstance(value, dict) and value:
+        for key, entry in value.items():
+            if not isinstance(key, str) or "/" in key:
+                raise TypeError(f"save: {name} has the key {key!r}; a key is a string without a slash")
+            _sort(f"{name}/{key}", entry, arrays, plain)
+    elif isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiubc":
             raise TypeError(f"save: {name} is an array of {value.dtype}, which needs pickle")
         arrays[name] = value
-        return
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        raise TypeError(f"save: {name} is {value!r}: neither an array nor something JSON can say") from None
-    plain[name] = value
+    else:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            kind = type(value).__name__
+            raise TypeError(f"save: {name} is a {kind}: neither an array nor something JSON can say") from None
+        plain[name] = value
 
 
 def _sha256(a: Array) -> str:

@@ -250,7 +250,8 @@ def _spike_times(
 def _ramp(t: Array, times: Array, steps: int, on: float, off: float) -> Array:
     # Half a step stands for "never": step 1 is then already past it.
     end = np.where((times == 0) | (times > steps), times.dtype.type(0.5), times)
-    ramp = t / end
+    # A reciprocal, because PyTorch divides a number by a tensor so: t / end differs in last digits.
+    ramp = t * (1 / end)
     ramp[0] = times == 0
     ramp = ramp * (on - off) + off
     ramp[ramp > on] = off

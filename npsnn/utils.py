@@ -91,7 +91,7 @@ def valid_split(ds_train: Any, ds_val: Any, split: float, seed: int = 0) -> tupl
     >>> from npsnn.utils import valid_split
     >>> train, val = valid_split((np.arange(5.0), np.arange(5)), None, split=0.4, seed=0)
     >>> train[1], val[1]
-    (array([4, 2, 3]), array([0, 1]))
+    (array([3, 4, 2]), array([0, 1]))
     """
     n = _length(ds_train)
     n_val = int(n * _check.real(split, "split"))

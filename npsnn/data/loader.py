@@ -50,7 +50,7 @@ class DataLoader:
     >>> x, targets = np.arange(5.0).reshape(5, 1), np.array([0, 1, 2, 3, 4])
     >>> loader = DataLoader((x, targets), batch_size=2, shuffle=True, seed=0)
     >>> [t.tolist() for _, t in loader], [t.tolist() for _, t in loader]
-    ([[2, 0], [1, 3], [4]], [[2, 3], [1, 0], [4]])
+    ([[1, 4], [2, 3], [0]], [[2, 3], [4, 0], [1]])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Plots of spikes and membranes: `raster`, `traces`, `spike_count`, `animator`; `save` and `html5` keep the moving ones.
+"""Plots of spikes and membranes: `raster`, `traces`, `spike_count`, `animator`; `save` and `html5` write what moves.
 
 The functions are snnTorch's, on plain arrays with time first. Bools, integers and floats are all welcome. Matplotlib is
 needed to draw and is imported when something is drawn, never by `import npsnn.spikeplot`.

@@ -56,7 +56,8 @@ def spike_count(
         Shade every second stretch between the ticks.
     interval : float
         Milliseconds from frame to frame.
-    time_step : float or False  seconds of one time step, which puts seconds on the time axis
+    time_step : float or False
+        Seconds of one time step, which puts seconds on the time axis.
 
     Returns
     -------
@@ -175,7 +176,7 @@ def _frame(ax: Any, names: list[str]) -> None:
 
 def _time_axis(ax: Any, count: int, seconds: float | None) -> list[int]:
     """Limits and ticks of the time axis, 0 to `count`; the ticks, which do not move when the figure grows."""
-    room = int(min(9, max(1, _points(ax)[0] // 50)))
+    room = int(min(9, max(1, _points(ax)[0] // 36)))
     locator = _door.matplotlib("ticker").MaxNLocator(nbins=room, steps=[1, 2, 5, 10], integer=True)
     ticks = [round(x) for x in locator.tick_values(0, count) if 0 <= x <= count]
     ax.set_xlim(0, count)

@@ -123,8 +123,8 @@ def _need_ffmpeg(animation: Any, what: str) -> None:
 
 
 def _write_mp4(anim: Any, path: Path, fps: float | None) -> None:
-    """H.264, which every browser plays. An ffmpeg built without it fails here."""
+    """H.264, which every browser plays. An ffmpeg built without it starts, and then gives up."""
     try:
         anim.save(path, writer="ffmpeg", codec="h264", fps=fps)
-    except (subprocess.CalledProcessError, OSError) as error:
+    except (subprocess.CalledProcessError, BrokenPipeError) as error:
         raise RuntimeError(f"ffmpeg could not write the video ({error}); save a .gif instead") from error

@@ -31,7 +31,8 @@ def traces(data: Any, spk: Any = None, dim: tuple[int, int] = (3, 3), spk_height
         Of the grid, rows * columns >= N.
     spk_height : float
         How far a spike rises above its trace.
-    titles : list of str, optional  of the first plots; at most N
+    titles : list of str, optional
+        Of the first plots; at most N.
 
     Returns
     -------

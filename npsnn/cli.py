@@ -1,0 +1,251 @@
+"""The command line (floor 5): `npsnn train`, `npsnn eval`, `npsnn info`."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import npsnn
+from npsnn import backends, data, pictures, training
+from npsnn.training import Settings
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 for success, 1 for a failed check, 2 for bad usage or input, 130 after Ctrl-C."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        return int(args.command(args))
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        if args.debug:
+            raise
+        print(f"npsnn: {error}".replace("npsnn: npsnn:", "npsnn:"), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("npsnn: stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+# --- train ---------------------------------------------------------------------------------------------------------
+
+
+def train(args: argparse.Namespace) -> int:
+    """The tutorial's network on MNIST; leaves a folder, says where."""
+    settings = _settings(args)
+    if settings.epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {settings.epochs}")
+    run = training.Run(settings)
+    folder = _fresh_folder(args.out, settings.seed)
+    source = settings.data or "embedded subset"
+    print(
+        f"{len(run.train.dataset):,} training and {len(run.test.dataset):,} test images ({source}), "
+        f"{run.net.flat_params.size:,} parameters, {run.net.dtype}, backend {run.net.backend}"
+    )
+    epochs: list[training.Epoch] = []
+    interrupted = False
+    try:
+        with _Bar(run, enabled=not args.no_progress) as bar:
+            for epoch in training.record(run, folder, bar.update):
+                epochs.append(epoch)
+                bar.next_epoch(epoch.line(settings.epochs), epoch.firing_line())
+    except KeyboardInterrupt:
+        interrupted = True
+    if interrupted and not epochs:
+        print(f"stopped in epoch 1: no epoch was finished, so {folder} holds the settings alone")
+        return INTERRUPTED
+    names = ["checkpoint.npz", "history.csv", "settings.json", *_pictures(run, epochs, folder, args.no_plots)]
+    if interrupted:
+        print(f"stopped in epoch {len(epochs) + 1}: the checkpoint is that of epoch {len(epochs)}")
+    print(f"{folder}: {', '.join(names)}")
+    return INTERRUPTED if interrupted else 0
+
+
+class _Bar:
+    """A progress bar with loss and images per second, one an epoch; plain lines where tqdm is missing or unwanted."""
+
+    def __init__(self, run: training.Run, enabled: bool) -> None:
+        self.run = run
+        self.bar: Any = None
+        self.tqdm: Callable[..., Any] | None = None
+        if enabled and sys.stderr.isatty() or enabled and "NPSNN_FORCE_BAR" in os.environ:
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                print('npsnn: a progress bar needs tqdm: pip install "npsnn[all]"', file=sys.stderr)
+            else:
+                self.tqdm = tqdm
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def update(self, batch: Any) -> None:
+        if self.tqdm is None:
+            return
+        if self.bar is None:
+            total = len(self.run.train) * self.run.settings.batch_size
+            self.bar = self.tqdm(total=total, unit="image", leave=False, dynamic_ncols=True)
+        self.bar.update(len(batch.targets))
+        self.bar.set_postfix(loss=f"{batch.loss:.3f}")
+
+    def next_epoch(self, *lines: str) -> None:
+        self._close()
+        print("\n".join(lines), flush=True)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """Defaults, then the file of `--settings`, then the flags that were given."""
+    values: dict[str, Any] = {}
+    if args.settings:
+        try:
+            loaded = json.loads(Path(args.settings).read_text(encoding="utf-8"))
+            values = dict(loaded.get("settings", loaded))
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{args.settings}: not a settings file: {error}") from None
+    given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name) is not None}
+    return Settings.from_dict({**values, **given})
+
+
+def _fresh_folder(out: str | None, seed: int) -> Path:
+    """The folder to write in, made now, so that it fails before the work and not after; none is written over."""
+    folder = Path(out) if out else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}"
+    if (folder / "settings.json").exists() or (folder / "checkpoint.npz").exists():
+        raise ValueError(f"{folder} holds a run already; give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written to")
+    return folder
+
+
+def _pictures(run: training.Run, epochs: Sequence[training.Epoch], folder: Path, skip: bool) -> list[str]:
+    """Draw the pictures; a missing Matplotlib costs them, not the run."""
+    if skip:
+        return []
+    try:
+        return pictures.draw(run, epochs, folder)
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        return []
+
+
+# --- eval and info -------------------------------------------------------------------------------------------------
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Test a checkpoint of `npsnn train`."""
+    net, settings = training.restore(args.checkpoint, args.backend or "auto")
+    images = data.mnist(args.split, args.data or settings.data)
+    loader = data.DataLoader(images, settings.batch_size)
+    criterion = training.LOSSES[settings.loss]()
+    loss, accuracy = training.evaluate(net, loader, settings.num_steps, criterion)
+    print(f"{len(images):,} {args.split} images: {args.split} loss {loss:.3f}, {args.split} accuracy {100 * accuracy:.2f}%")
+    return 0
+
+
+def info(args: argparse.Namespace) -> int:
+    """What is installed and what would compute."""
+    for name, version in training.versions().items():
+        print(f"{name:12}{version}")
+    print(f"{'ffmpeg':12}{shutil.which('ffmpeg') or 'not found (MP4 and HTML5 video need it; GIF does not)'}")
+    for name in (*backends.NAMES, "cuda"):
+        try:
+            backends.resolve(name)
+            state = "ready" + (" (default)" if backends.resolve("auto") == name else "")
+        except ValueError as error:
+            state = str(error)
+        print(f"{name:12}{state}")
+    print(f"{'cores':12}{os.cpu_count()}")
+    if backends.resolve("auto") == "cpu":
+        from npsnn import _jit
+
+        print(f"{'threads':12}{_jit.threads()}")
+        print(f"{'cache':12}{_jit.cache_folder()}")
+    return 0
+
+
+# --- the parser ----------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="npsnn", description="Spiking networks with every derivative written by hand.")
+    parser.add_argument("--version", action="version", version=f"npsnn {npsnn.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _train_parser(commands)
+
+    p = _command(commands, "eval", evaluate, "test a checkpoint", "npsnn eval runs/mine/checkpoint.npz")
+    p.add_argument("checkpoint", metavar="CHECKPOINT")
+    p.add_argument("--data", metavar="ROOT", help="a folder of the four IDX files (default: as it was trained)")
+    p.add_argument("--split", choices=["train", "test"], default="test")
+    p.add_argument("--backend", choices=["auto", *backends.NAMES], default="auto")
+
+    _command(commands, "info", info, "versions, backends, threads, cache", "npsnn info")
+    return parser
+
+
+def _train_parser(commands: Any) -> None:
+    p = _command(
+        commands, "train", train, "train snnTorch's sixth tutorial on MNIST",
+        "npsnn train --epochs 1 --num-steps 25 --seed 7 --out runs/mine",
+    )  # fmt: skip
+    default = asdict(Settings())
+
+    def add(flag: str, help: str, **options: Any) -> None:
+        name = flag.removeprefix("--").replace("-", "_")
+        shown = default[name]
+        shown = " ".join(map(str, shown)) if isinstance(shown, tuple) else shown
+        p.add_argument(flag, default=None, help=f"{help} (default: {shown})", **options)
+
+    p.add_argument(
+        "--data", metavar="ROOT", help="a folder of the four IDX files of MNIST or Fashion-MNIST (default: the subset)"
+    )
+    add("--epochs", "how often every training image is seen", type=int)
+    add("--batch-size", "images per update; a smaller last batch is left out", type=int)
+    add("--num-steps", "time steps that each image is shown", type=int)
+    add("--channels", "of the two convolutions", type=int, nargs=2)
+    add("--kernel-size", "of both convolutions", type=int)
+    add("--pool", "width of both max-pools", type=int)
+    add("--beta", "membrane decay per step, 0 to 1", type=float)
+    add("--threshold", "firing threshold, above 0", type=float)
+    add("--slope", "of the fast sigmoid surrogate", type=float)
+    add("--loss", "the loss", choices=list(training.LOSSES))
+    add("--lr", "Adam's learning rate", type=float)
+    add("--betas", "Adam's two decays", type=float, nargs=2)
+    add("--eps", "Adam's eps", type=float)
+    add("--weight-decay", "L2, added to the gradient", type=float)
+    add("--seed", "of weights and batches, meaning what it means to PyTorch", type=int)
+    add("--dtype", "of everything", choices=["float32", "float64"])
+    add("--backend", "what computes", choices=["auto", *backends.NAMES])
+    p.add_argument("--out", metavar="DIR", help="where to write (default: a new folder in runs/)")
+    p.add_argument("--settings", metavar="FILE", help="a settings.json to run again; flags given beside it win")
+    p.add_argument("--no-progress", action="store_true", help="no progress bar")
+    p.add_argument("--no-plots", action="store_true", help="no pictures")
+
+
+def _command(commands: Any, name: str, run: Any, help: str, example: str) -> argparse.ArgumentParser:
+    p: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help[0].upper() + help[1:] + ".", epilog=f"example: {example}"
+    )
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    p.set_defaults(command=run)
+    return p
+
+
