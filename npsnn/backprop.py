@@ -1,17 +1,16 @@
 """Training loops: backpropagation through time, whole or truncated (floor 4)."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from npsnn import _check
+from npsnn._check import Array
 from npsnn.layers import Leaky
 from npsnn.network import Sequential, Tape
 from npsnn.optim import Adam
-
-Array = np.ndarray[Any, Any]
 
 
 class Batch(NamedTuple):
@@ -115,7 +114,7 @@ def _batches(
 ) -> Iterator[Batch]:
     for i, (data, targets) in enumerate(loader):
         x = data if time_first else np.swapaxes(data, 0, 1)
-        T = len(x) if num_steps is None else num_steps
+        T = x.shape[0] if num_steps is None else num_steps
         if K is not None and K > T:
             raise ValueError(f"K is {K}, batch {i} has {T} steps")
         loss, state, recordings = 0.0, None, []
@@ -126,7 +125,7 @@ def _batches(
             state = tape.state
             value, dspk, dmem = _value_and_grads(criterion, regularization, spk_rec, mem_rec, targets)
             if not math.isfinite(value):
-                raise ValueError(f"the loss is {value} at batch {i}; the network is as it was before this batch's update")
+                raise ValueError(f"the loss is {value} at batch {i}, step {start}; no update was made from it")
             optimizer.step(net.backward(tape, dspk=dspk, dmem=dmem))
             loss += value * steps / T
             recordings.append(spk_rec)
@@ -147,7 +146,7 @@ def _epoch(
 ) -> float:
     show = _bar() if progress else None
     steps = batches(net, loader, optimizer, criterion, num_steps, time_var, time_first, regularization, K)
-    bar = show(steps, total=len(loader) if hasattr(loader, "__len__") else None) if show else steps
+    bar: Any = show(steps, total=len(loader) if isinstance(loader, Sized) else None) if show else steps
     losses = []
     for batch in bar:
         losses.append(batch.loss)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from npsnn import _files
+from npsnn._check import Array
 from npsnn.network import Sequential
 from npsnn.optim import Adam
-
-Array = np.ndarray[Any, Any]
 
 FORMAT = "npsnn checkpoint 1"
 
@@ -48,7 +47,7 @@ def save(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | None =
         _sort(f"extra/{name}", value, arrays, plain)
     meta = {"format": FORMAT, "sha256": {name: _sha256(a) for name, a in arrays.items()}, "plain": plain}
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    _files.write(path, lambda file: np.savez(file, **arrays))
+    _files.write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:

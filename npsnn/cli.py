@@ -79,7 +79,7 @@ class _Bar:
         self.run = run
         self.bar: Any = None
         self.tqdm: Callable[..., Any] | None = None
-        if enabled and sys.stderr.isatty() or enabled and "NPSNN_FORCE_BAR" in os.environ:
+        if enabled and sys.stderr.isatty():
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -157,7 +157,8 @@ def evaluate(args: argparse.Namespace) -> int:
     loader = data.DataLoader(images, settings.batch_size)
     criterion = training.LOSSES[settings.loss]()
     loss, accuracy = training.evaluate(net, loader, settings.num_steps, criterion)
-    print(f"{len(images):,} {args.split} images: {args.split} loss {loss:.3f}, {args.split} accuracy {100 * accuracy:.2f}%")
+    split = args.split
+    print(f"{len(images):,} {split} images: {split} loss {loss:.3f}, {split} accuracy {100 * accuracy:.2f}%")
     return 0
 
 
@@ -186,7 +187,7 @@ def info(args: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="npsnn", description="Spiking networks with every derivative written by hand.")
+    parser = argparse.ArgumentParser(prog="npsnn", description="Spiking networks, every derivative by hand.")
     parser.add_argument("--version", action="version", version=f"npsnn {npsnn.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _train_parser(commands)
@@ -247,5 +248,3 @@ def _command(commands: Any, name: str, run: Any, help: str, example: str) -> arg
     p.add_argument("--debug", action="store_true", help="show the traceback of an error")
     p.set_defaults(command=run)
     return p
-
-

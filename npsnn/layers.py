@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npsnn import _check, backends
+from npsnn._check import Array
 from npsnn.backends import Backend
 from npsnn.generator import Generator, init_bounds
 from npsnn.surrogate import Surrogate, atan
 
-Array = np.ndarray[Any, Any]
 Params = Mapping[str, Array]
 Shape = tuple[int, ...]
 
@@ -188,7 +188,9 @@ class Linear(_Weighted):
         """(..., out_features)."""
         if not shape or shape[-1] != self.in_features:
             features = shape[-1] if shape else 0
-            raise ValueError(f"{where}: input has {features} features (shape {shape}), weight expects {self.in_features}")
+            raise ValueError(
+                f"{where}: input has {features} features (shape {shape}), weight expects {self.in_features}"
+            )
         return (*shape[:-1], self.out_features)
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
@@ -352,7 +354,7 @@ class Leaky(Layer):
         if (self.threshold <= 0).any():
             raise ValueError(f"Leaky: threshold must be greater than 0, got {threshold!r}")
         if reset_mechanism not in RESETS:
-            raise ValueError(f'Leaky: reset_mechanism must be one of "subtract", "zero", "none", got {reset_mechanism!r}')
+            raise ValueError(f"Leaky: reset_mechanism must be one of {', '.join(RESETS)}, got {reset_mechanism!r}")
         if spike_grad is not None and not isinstance(spike_grad, Surrogate):
             raise TypeError(f"Leaky: spike_grad must be a surrogate, such as surrogate.atan(), got {spike_grad!r}")
         self.spike_grad = atan() if spike_grad is None else spike_grad

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npsnn import _check, backends
+from npsnn._check import Array
 from npsnn.generator import Generator
-from npsnn.layers import Layer, Leaky, Params
+from npsnn.layers import Layer, Leaky
 from npsnn.parameters import FlatParams
 from npsnn.state_dict import LoadResult, match
-
-Array = np.ndarray[Any, Any]
 
 
 class State(NamedTuple):
@@ -161,7 +160,7 @@ class Sequential:
         return (spk_rec[0], None if mem_rec is None else mem_rec[0]), State(state.batch_size, U)
 
     def firing(self, tape: Tape) -> dict[str, Firing]:
-        """`"2 Leaky"` -> (rate, silent) of every neuron layer in a tape; silent counts neurons, over all its samples."""
+        """`"2 Leaky"` -> (rate, silent) of every neuron layer in a tape, over all its samples."""
         result = {}
         for i, (layer, cache) in enumerate(zip(self.layers, tape.caches, strict=True)):
             if isinstance(layer, Leaky):
@@ -270,7 +269,7 @@ class Sequential:
         rest = self.init_state(shape[1]).U
         if len(state.U) != len(rest):
             raise ValueError(f"state has {len(state.U)} neuron layers, the network has {len(rest)}")
-        U_before = []
+        U_before: list[Array | None] = []
         for i, layer in enumerate(self.layers):
             shape = layer.out_shape(shape, self._where(i))
             if isinstance(layer, Leaky):

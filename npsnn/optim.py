@@ -8,8 +8,6 @@ import numpy as np
 from npsnn import _check, backends
 from npsnn.network import Sequential
 
-Array = np.ndarray[Any, Any]
-
 
 class Adam:
     """Adam on all of a network's parameters (Kingma & Ba 2015; conventions C9; the law is npsnn/adam/reference.py).
@@ -24,7 +22,7 @@ class Adam:
     >>> before = net.params["0.bias"].copy()
     >>> optimizer = Adam(net, lr=0.5)
     >>> optimizer.step({"0.weight": np.zeros((1, 2), np.float32), "0.bias": np.ones(1, np.float32)})
-    >>> net.params["0.bias"] - before
+    >>> (net.params["0.bias"] - before).round(6)
     array([-0.5], dtype=float32)
     """
 

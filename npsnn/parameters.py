@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npsnn import _check
-
-Array = np.ndarray[Any, Any]
+from npsnn._check import Array
 
 
 class Slot(NamedTuple):
@@ -87,7 +86,7 @@ class FlatParams:
             raise ValueError(f"grads: no gradient for {', '.join(missing)}")
         unknown = [name for name in grads if name not in self.names and name not in ("input", "state")]
         if unknown:
-            raise ValueError(f"grads: {', '.join(map(repr, unknown))} is no parameter; there are {', '.join(self.names)}")
+            raise ValueError(f"grads: no parameter {', '.join(map(repr, unknown))}; there are {', '.join(self.names)}")
         flat = np.empty_like(self.flat)
         for (slot, _), name in zip(self._views(), self.names, strict=True):
             d = _check.array(grads[name], self.flat.dtype, name, "grads")

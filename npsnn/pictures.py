@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from npsnn import _files, data, spikeplot
+from npsnn._check import Array
 from npsnn.layers import Leaky
 from npsnn.network import Sequential
+from npsnn.spikeplot._door import new_figure
 from npsnn.training import Epoch, Run
-
-Array = np.ndarray[Any, Any]
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's, apart for every eye
 
@@ -36,7 +34,7 @@ def layer_spikes(net: Sequential, x: Array, num_steps: int) -> list[Array]:
 
 def accuracy(epochs: Sequence[Epoch], path: Path) -> None:
     """Train and test accuracy against the epoch."""
-    figure = _figure(6, 4)
+    figure = new_figure(6, 4)
     ax = figure.add_subplot()
     numbers = [e.epoch for e in epochs]
     ax.plot(numbers, [100 * e.train_accuracy for e in epochs], "o-", color=BLUE, label="train (while training)")
@@ -49,7 +47,7 @@ def accuracy(epochs: Sequence[Epoch], path: Path) -> None:
 
 def counts(S: Array, label: int, path: Path) -> None:
     """The output spikes (T, 10) of one image, counted up as a moving picture."""
-    figure = _figure(6, 4)
+    figure = new_figure(6, 4)
     ax = figure.add_subplot()
     movie = spikeplot.spike_count(S, figure, ax, [str(c) for c in range(S.shape[1])], animate=True)
     ax.set_title(f"output spikes for a test image of a {label}")
@@ -58,7 +56,7 @@ def counts(S: Array, label: int, path: Path) -> None:
 
 def rasters(spikes: Sequence[Array], label: int, path: Path) -> None:
     """Every neuron layer's spikes against time."""
-    figure = _figure(7, 2 + 2 * len(spikes))
+    figure = new_figure(7, 2 + 2 * len(spikes))
     axes = figure.subplots(len(spikes), 1, sharex=True, squeeze=False)[:, 0]
     for i, (ax, S) in enumerate(zip(axes, spikes, strict=True)):
         spikeplot.raster(S, ax, s=1.5 if S.shape[1] > 100 else 12, c="black", marker="|" if S.shape[1] <= 100 else ".")
@@ -66,14 +64,6 @@ def rasters(spikes: Sequence[Array], label: int, path: Path) -> None:
     axes[-1].set_xlabel("time step")
     figure.suptitle(f"a test image of a {label} crosses the network")
     _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Any:
-    from npsnn.spikeplot._door import matplotlib
-
-    figure = matplotlib("figure").Figure(figsize=(width, height), layout="constrained")
-    matplotlib("backends.backend_agg").FigureCanvasAgg(figure)
-    return figure
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -76,7 +76,9 @@ def rate(
     steps = _steps(num_steps, first)
     p = np.clip(p * gain + offset, 0, 1)
     generator = as_generator(seed)
-    spikes = np.stack([generator.bernoulli(p) for _ in range(steps)])
+    spikes = np.empty((steps, *p.shape), p.dtype)
+    for t in range(steps):
+        spikes[t] = generator.bernoulli(p)
     spikes[:first] = 0
     return spikes
 
@@ -260,7 +262,7 @@ def _ramp(t: Array, times: Array, steps: int, on: float, off: float) -> Array:
 
 def _floats(data: Any, place: str) -> Array:
     dtype = np.dtype(np.float64 if np.asarray(data).dtype == np.float64 else np.float32)
-    return _check.array(data, dtype, "data", f"spikegen.{place}")
+    return _check.array(data, dtype, "data", f"spikegen.{place}").reshape(np.shape(data))
 
 
 def _check_time_axis(x: Array, place: str) -> None:

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npsnn import _check
+from npsnn._check import Array
 from npsnn.layers import RESETS, Layer, Leaky
-
-Array = np.ndarray[Any, Any]
 
 
 class LoadResult(NamedTuple):

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from npsnn import _check
+from npsnn._check import Array
 from npsnn.generator import Generator
 
-Array = np.ndarray[Any, Any]
 Formula = Callable[[Any, float, float], Any]
 
 
@@ -203,7 +203,7 @@ class StochasticSurrogate(Surrogate):
         """1 above, else (u - 0.5 + mean) variance with u uniform in [0, 1)."""
         x = _real_array(x)
         u = Generator((self.key + step) % 2**32).uniform(0.0, 1.0, x.shape, np.float64)
-        return np.where(x > 0, 1.0, (u - 0.5 + self.a) * self.b).astype(x.dtype)
+        return np.asarray(np.where(x > 0, 1.0, (u - 0.5 + self.a) * self.b), dtype=x.dtype)
 
 
 def _real_array(x: Any) -> Array:
@@ -211,7 +211,7 @@ def _real_array(x: Any) -> Array:
     x = np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise TypeError(f"a surrogate's derivative takes real numbers, got {x.dtype}")
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
+    return np.asarray(x, dtype=x.dtype if x.dtype.kind == "f" else np.float64)
 
 
 def spike(x: Array, sigma: Surrogate, step: int = 0) -> Array:
@@ -227,7 +227,7 @@ def spike(x: Array, sigma: Surrogate, step: int = 0) -> Array:
     S = (x.real > 0).astype(x.dtype)
     if np.iscomplexobj(x):
         S = S + sigma.derivative(x.real, step) * (x - x.real)
-    return S
+    return np.asarray(S)
 
 
 def _positive(value: Any, name: str, where: str) -> float:
@@ -273,9 +273,7 @@ def straight_through_estimator() -> Surrogate:
     >>> straight_through_estimator().derivative(-3.0)
     array(1.)
     """
-    return Surrogate(
-        "straight_through_estimator", straight_through_derivative, 0.0, 0.0, _straight_through_primitive
-    )
+    return Surrogate("straight_through_estimator", straight_through_derivative, 0.0, 0.0, _straight_through_primitive)
 
 
 def triangular(threshold: float = 1) -> Surrogate:

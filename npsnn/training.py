@@ -65,7 +65,8 @@ class Settings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"settings: {', '.join(unknown)} unknown; there are {', '.join(sorted(known))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**typed)
 
 
 class Epoch(NamedTuple):

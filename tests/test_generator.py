@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from npsnn.data import DataLoader
-from npsnn.generator import Generator, as_generator, init_bounds
+from npsnn.generator import Generator, _fused_float32, _fused_float64, as_generator, init_bounds
 
 # The tutorial's network: weight shape, bias shape, fan-in, in the order in which PyTorch draws.
 LAYERS = [((12, 1, 5, 5), 25), ((64, 12, 5, 5), 300), ((10, 1024), 1024)]
@@ -59,6 +59,13 @@ def test_the_first_words_are_numpys_legacy_ones():
     assert np.array_equal(drawn, words & (2**24 - 1))
 
 
+def test_int64_has_63_bits():
+    generator = Generator(0)
+    drawn = [generator.int64() for _ in range(100)]
+    assert 2**62 < max(drawn) < 2**63
+    assert min(drawn) >= 0
+
+
 def test_only_the_low_32_bits_of_a_seed_count():
     for seed in (2**32 + 5, 2**40 + 5, 2**63 + 5):
         assert Generator(seed).int64() == Generator(5).int64()
@@ -87,16 +94,17 @@ def test_uniform_is_rounded_once(dtype, low, high):
     assert x.tolist() == [exactly(v, low, high, dtype) for v in u]
 
 
-def test_uniform_breaks_float32_ties_as_one_rounding_does():
-    """A sum that float64 rounds onto the middle of two float32: rounding twice would go the wrong way."""
-    from npsnn.generator import _fused_float32
-
-    scale, low = np.float32(1 + 2.0**-23), np.float32(2.0**30)
-    for u in (np.float32(64 - 2.0**-18), np.float32(64 + 2.0**-17), np.float32(192 + 2.0**-16)):
-        value = Fraction(float(u)) * Fraction(float(scale)) + Fraction(float(low))
-        got = _fused_float32(np.array([u]), scale, low)[0]
-        neighbours = [np.float32(2.0**30 + 128 * k) for k in range(4)]
-        assert got == min(neighbours, key=lambda x: abs(Fraction(float(x)) - value))
+@pytest.mark.parametrize(
+    ("fused", "dtype", "bits"), [(_fused_float32, np.float32, 23), (_fused_float64, np.float64, 52)]
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_sum_beside_the_middle_of_two_numbers_is_rounded_once(fused, dtype, bits, sign):
+    """The product is a hair below half a unit of `low`: rounded to the half first, it goes to the even neighbour."""
+    tiny = dtype(2.0**-bits)
+    u, scale = dtype(0.5) * (1 - tiny), 1 + tiny
+    low = dtype(sign * (2**bits + 1))
+    assert fused(np.array([u]), scale, low).item() == low
+    assert fused(np.array([dtype(0.5) * (1 + 2 * tiny)]), scale, low).item() == low + 1
 
 
 def test_uniform_shapes():

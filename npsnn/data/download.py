@@ -142,7 +142,7 @@ def _fetch(root: Path, file: Published, mirrors: Sequence[str], timeout: float) 
 
 
 def _continue(url: str, part: Path, limit: int, timeout: float) -> None:
-    """Append to `part` what it lacks; ConnectionError where the server stops early or sends more than `limit`."""
+    """Append to `part` what it lacks, little beyond `limit` at most; ConnectionError where the server stops early."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -155,16 +155,15 @@ def _continue(url: str, part: Path, limit: int, timeout: float) -> None:
         raise
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        expected = response.headers.get("Content-Length")
-        received = 0
+        start = have if resumed else 0
+        promised = start + (response.length or 0)
+        size = start
         with open(part, "ab" if resumed else "wb") as target:
-            while chunk := response.read(_CHUNK):
+            while size <= limit and (chunk := response.read(_CHUNK)):
                 target.write(chunk)
-                received += len(chunk)
-                if received > limit:
-                    raise ConnectionError(f"sends more than the {limit} bytes of the file")
-    if expected is not None and received < int(expected):
-        raise ConnectionError(f"stopped after {received} of {expected} bytes")
+                size += len(chunk)
+    if size < min(promised, limit):
+        raise ConnectionError(f"stopped after {size} of {promised} bytes")
 
 
 def _reason(error: Exception) -> str:

@@ -7,8 +7,6 @@ import numpy as np
 from npsnn import _check
 from npsnn.functional.loss import recording
 
-Array = np.ndarray[Any, Any]
-
 
 def accuracy_rate(spk_rec: Any, targets: Any) -> float:
     """The share of samples whose class fired most; on a tie the smaller class number wins.

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from npsnn import _check
+from npsnn._check import Array
 from npsnn.functional import reference
 
-Array = np.ndarray[Any, Any]
 ValueAndGrad = Callable[[Array, Array], tuple[Any, Array]]
 
 
@@ -60,7 +60,7 @@ def recording(rec: Any, name: str) -> Array:
     if 0 in rec.shape:
         raise ValueError(f"{name}: the recording has shape {rec.shape}: no step, no sample or no class in it")
     _check.finite(rec, "the recording", name)
-    return rec
+    return np.asarray(rec)
 
 
 def ce_rate_loss() -> Loss:

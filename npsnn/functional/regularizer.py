@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from npsnn import _check
+from npsnn._check import Array
 from npsnn.functional.loss import as_number, recording
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

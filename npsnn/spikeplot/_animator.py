@@ -2,11 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
+from npsnn._check import Array
 from npsnn.spikeplot import _door
-
-Array = np.ndarray[Any, Any]
 
 
 def animator(

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from npsnn import _check
+from npsnn._check import Array
 from npsnn.spikeplot import _door
-
-Array = np.ndarray[Any, Any]
 
 BLUE, LIGHT, ORANGE = "#007ACC", "#7FBCE5", "tab:orange"  # snnTorch's; they stay apart for colour-blind eyes
 OURS = "_spike_count"  # marks what we drew; the underscore keeps it out of legends

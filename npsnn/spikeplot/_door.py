@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from npsnn import _check
-
-Array = np.ndarray[Any, Any]
+from npsnn._check import Array
 
 NEED = 'npsnn: plots need Matplotlib: pip install "npsnn[plot]"'
 
@@ -24,6 +23,13 @@ def matplotlib(part: str) -> Any:
         if error.name == "matplotlib":
             raise ImportError(NEED) from None
         raise
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure of so many inches, drawn in memory: no window, no pyplot, whatever the backend of the day."""
+    figure = matplotlib("figure").Figure(figsize=(width, height), layout="constrained")
+    matplotlib("backends.backend_agg").FigureCanvasAgg(figure)
+    return figure
 
 
 def recording(data: Any, name: str, layouts: dict[int, str], where: str) -> Array:

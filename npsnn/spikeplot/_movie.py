@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from npsnn import _files
 from npsnn.spikeplot import _door
 
 SUFFIXES = (".gif", ".mp4", ".html")
@@ -57,15 +58,13 @@ def save(anim: Any, path: str | os.PathLike[str], fps: float | None = None) -> N
     rate = None if fps is None else _door.positive(fps, "fps", "save")
     if suffix != ".gif":
         _need_ffmpeg(animation, f"save: {target.name}")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".npsnn-") as folder:
-        draft = Path(folder) / f"draft{suffix}"
+    with _files.replacing(target) as draft:
         if suffix == ".html":
             draft.write_text(PAGE.format(title="Spikes", video=html5(anim, rate)), encoding="utf-8")
         elif suffix == ".mp4":
             _write_mp4(anim, draft, rate)
         else:
             anim.save(draft, writer="pillow", fps=rate)
-        os.replace(draft, target)
 
 
 def html5(anim: Any, fps: float | None = None) -> str:

@@ -2,12 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
 from npsnn import _check
+from npsnn._check import Array
 from npsnn.spikeplot import _door
-
-Array = np.ndarray[Any, Any]
 
 CELL = (2.2, 1.6)  # inches of one small plot, width and height
 
@@ -49,12 +46,11 @@ def traces(data: Any, spk: Any = None, dim: tuple[int, int] = (3, 3), spk_height
     >>> [ax.lines[0].get_ydata().tolist() for ax in fig.axes]
     [[0.25, 0.5], [0.0, 3.0]]
     """
-    figure, agg = _door.matplotlib("figure"), _door.matplotlib("backends.backend_agg")
+    _door.matplotlib("figure")
     drawn = _with_spikes(_door.recording(data, "data", {2: "(T, N)"}, "traces"), spk, spk_height)
     rows, columns = _grid(dim, drawn.shape[1])
     heads = _titles(titles, drawn.shape[1])
-    fig = figure.Figure(figsize=(columns * CELL[0], rows * CELL[1]), layout="constrained")
-    agg.FigureCanvasAgg(fig)  # drawn in memory: no window, whatever the backend of the day
+    fig = _door.new_figure(columns * CELL[0], rows * CELL[1])
     cells = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for n, ax in enumerate(cells):
         ax.axis("off")
