@@ -1,4 +1,4 @@
-"""Smaller and split datasets, as ``snntorch.utils`` has them, but new: what comes in is not changed."""
+"""Smaller and split datasets, as ``snntorch.utils`` has them, but new: what comes in is not changed. And checkpoints."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from npsnn import _check
 from npsnn._check import Array
+from npsnn.checkpoint import load as load
+from npsnn.checkpoint import save as save
 from npsnn.data.loader import pair
 from npsnn.data.mnist import ImageDataset
 
