@@ -153,6 +153,11 @@ class Surrogate:
         return np.asarray(self.formula(x, self.a, self.b), dtype=x.dtype)
 
     @property
+    def compiles(self) -> bool:
+        """Whether `formula` is all there is to it, so that a kernel can hold it."""
+        return type(self) is Surrogate
+
+    @property
     def has_primitive(self) -> bool:
         """Whether `.primitive` is defined."""
         return self.primitive_formula is not None

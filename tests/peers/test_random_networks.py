@@ -161,7 +161,7 @@ def draw_layers(draw, classes):
         draw.leaky()
         neurons += 1
     draw.linear(classes)
-    if draw.chance(0.85):
+    if draw.chance(0.8):
         draw.leaky()
 
 
@@ -333,7 +333,7 @@ def test_every_kind_of_layer_and_input_occurs():
     counts = Counter(sum(kind == "Leaky" for kind, _ in describe(n).description) for n in range(NETWORKS))
     assert set(kinds) == {"Conv2d", "MaxPool2d", "AvgPool2d", "Flatten", "Linear", "Leaky"}
     assert min(kinds.values()) >= 60
-    assert set(counts) == {1, 2, 3} and min(counts.values()) >= 30
+    assert set(counts) == {1, 2, 3} and min(counts.values()) >= 20
     for several in (
         [given for given in convs if len(set(pair(given["kernel_size"]))) == 2],
         [given for given in convs if pair(given["stride"]) != (1, 1)],
@@ -360,10 +360,10 @@ def test_learnt_constants_leave_their_range_in_some():
 
 def test_the_networks_spike_and_learn():
     rates = [firing_rates(torch_result(n)[0]) for n in range(NETWORKS)]
-    assert sum(all(0.05 <= rate <= 0.6 for rate in network) for network in rates) >= 0.7 * NETWORKS
+    assert sum(all(0.05 <= rate <= 0.6 for rate in network) for network in rates) >= 0.85 * NETWORKS
     alive = [[np.abs(d).max() > 0 for d in torch_result(n)[2].values()] for n in range(NETWORKS)]
-    assert sum(map(all, alive)) >= 0.8 * NETWORKS
-    assert all(map(any, alive))
+    assert sum(map(any, alive)) >= 0.98 * NETWORKS
+    assert sum(map(all, alive)) >= 0.7 * NETWORKS  # the rest have a layer that no surrogate reaches, such as heaviside
 
 
 def test_no_membrane_is_so_near_its_threshold_that_rounding_decides():

@@ -1,0 +1,153 @@
+"""As reference.py; what differs:
+
+- No im2col: an input pixel that is not zero is added to the outputs that it reaches. Spikes are mostly zeros, and a
+  zero adds nothing. A pooled delta is mostly zeros too, and the input gradient skips those.
+- A thread owns chunks of CHUNK images, with scratch of its own; the chunk does not depend on the number of threads.
+- Order of sums: (K2) (c, i, j) ascending, then the bias; (K3), (K4) within a chunk by image, then by input pixel (K3) or
+  output pixel (K4), and the chunks' partial sums ascending; (K5), (K6) o ascending, then output pixel.
+- Inside, channels lie last, so the inner loops run over contiguous channels and vectorise without reordering a sum.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from npsnn._jit import parallel_jit, prange
+from npsnn.conv2d.reference import Conv2dCache, Pair
+
+Array = np.ndarray[Any, Any]
+
+CHUNK = 32
+
+
+@parallel_jit
+def _forward(X, Wt, b, Y, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    N, C, H_in, W_in = X.shape
+    kh, kw, O = Wt.shape[1:]
+    H_out, W_out = Y.shape[2], Y.shape[3]
+    for chunk in prange((N + CHUNK - 1) // CHUNK):
+        acc = np.empty((H_out * W_out, O), X.dtype)
+        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
+            acc[:] = 0
+            for c in range(C):
+                for u in range(H_in):
+                    for v in range(W_in):
+                        value = X[n, c, u, v]
+                        if value == 0:
+                            continue
+                        for i in range(kh):
+                            y = u + ph - i
+                            if y < 0 or y % sh != 0 or y // sh >= H_out:
+                                continue
+                            for j in range(kw):
+                                x = v + pw - j
+                                if x < 0 or x % sw != 0 or x // sw >= W_out:
+                                    continue
+                                row = acc[y // sh * W_out + x // sw]
+                                w = Wt[c, i, j]
+                                for o in range(O):
+                                    row[o] += value * w[o]
+            for o in range(O):
+                for y in range(H_out):
+                    for x in range(W_out):
+                        Y[n, o, y, x] = acc[y * W_out + x, o] + b[o]
+
+
+@parallel_jit
+def _weight_gradient(dY, X, dWt, db, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    N, C, H_in, W_in = X.shape
+    kh, kw, O = dWt.shape[2:]
+    H_out, W_out = dY.shape[2], dY.shape[3]
+    for chunk in prange((N + CHUNK - 1) // CHUNK):
+        dWt[chunk] = 0
+        db[chunk] = 0
+        dy = np.empty((H_out * W_out, O), X.dtype)
+        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
+            for o in range(O):
+                for y in range(H_out):
+                    for x in range(W_out):
+                        dy[y * W_out + x, o] = dY[n, o, y, x]
+                        db[chunk, o] += dY[n, o, y, x]
+            for c in range(C):
+                for u in range(H_in):
+                    for v in range(W_in):
+                        value = X[n, c, u, v]
+                        if value == 0:
+                            continue
+                        for i in range(kh):
+                            y = u + ph - i
+                            if y < 0 or y % sh != 0 or y // sh >= H_out:
+                                continue
+                            for j in range(kw):
+                                x = v + pw - j
+                                if x < 0 or x % sw != 0 or x // sw >= W_out:
+                                    continue
+                                row = dy[y // sh * W_out + x // sw]
+                                dw = dWt[chunk, c, i, j]
+                                for o in range(O):
+                                    dw[o] += value * row[o]
+
+
+@parallel_jit
+def _input_gradient(dY, Wr, dX, kh, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    N, C, H_in, W_in = dX.shape
+    O, H_out, W_out = dY.shape[1:]
+    reach = Wr.shape[2]  # kw C: one kernel row, over all channels, is contiguous in a row of the padded image
+    for chunk in prange((N + CHUNK - 1) // CHUNK):
+        padded = np.empty((H_in + 2 * ph, (W_in + 2 * pw) * C), dX.dtype)
+        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
+            padded[:] = 0
+            for o in range(O):
+                for y in range(H_out):
+                    for x in range(W_out):
+                        d = dY[n, o, y, x]
+                        if d == 0:
+                            continue
+                        first = x * sw * C
+                        for i in range(kh):
+                            row = padded[y * sh + i, first : first + reach]
+                            w = Wr[o, i]
+                            for q in range(reach):
+                                row[q] += d * w[q]
+            for c in range(C):
+                for u in range(H_in):
+                    for v in range(W_in):
+                        dX[n, c, u, v] = padded[u + ph, (v + pw) * C + c]
+
+
+def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding: Pair) -> tuple[Array, Conv2dCache]:
+    """As reference.conv2d_forward."""
+    N, _, H_in, W_in = X.shape
+    O, _, kh, kw = W.shape
+    H_out = (H_in + 2 * padding[0] - kh) // stride[0] + 1
+    W_out = (W_in + 2 * padding[1] - kw) // stride[1] + 1
+    Y = np.empty((N, O, H_out, W_out), X.dtype)
+    bias = np.zeros(O, X.dtype) if b is None else b
+    _forward(X, np.ascontiguousarray(W.transpose(1, 2, 3, 0)), bias, Y, *stride, *padding)  # (K1), (K2)
+    return Y, Conv2dCache(X, stride, padding)
+
+
+def conv2d_backward(
+    dY: Array, cache: Conv2dCache, W: Array, *, bias: bool = True, input_grad: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """As reference.conv2d_backward."""
+    X, stride, padding = cache
+    O, C, kh, kw = W.shape
+    chunks = (X.shape[0] + CHUNK - 1) // CHUNK
+    dWt, db = np.empty((chunks, C, kh, kw, O), X.dtype), np.empty((chunks, O), X.dtype)
+    _weight_gradient(dY, X, dWt, db, *stride, *padding)  # (K3), (K4)
+    dW = np.ascontiguousarray(_ordered_sum(dWt).transpose(3, 0, 1, 2))
+    dX = None
+    if input_grad:
+        Wr = np.ascontiguousarray(W.transpose(0, 2, 3, 1)).reshape(O, kh, kw * C)
+        dX = np.empty(X.shape, X.dtype)
+        _input_gradient(dY, Wr, dX, kh, *stride, *padding)  # (K5), (K6)
+    return dX, dW, _ordered_sum(db) if bias else None
+
+
+def _ordered_sum(parts: Array) -> Array:
+    """The sum over the first axis, ascending."""
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total += part
+    return total

@@ -1,0 +1,142 @@
+"""As reference.py; what differs:
+
+- (B, *N) is one axis of M neurons, arrays are (T, M). A thread owns blocks of BLOCK neurons and takes each through all
+  of time; the inner loop runs over the block's neurons, which are contiguous.
+- The forward bits are the law's. Order of sums: a static input's gradient (L7) and the sums (L8), (L9) over t run
+  backwards in time, neuron by neuron; the batch and broadcast axes are then summed as in the law.
+- One loop serves all resets: `subtract` and `zero` are 0 or 1, and so is `attached`, and a product with them is exact.
+- The surrogate's source is the law's, compiled into the kernel; a surrogate that is a NumPy function is called first,
+  step by step, and the kernel reads what it gave.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from npsnn._jit import Kernel, parallel_jit, prange, register_jitable
+from npsnn.leaky.reference import LeakyCache, clip01, sum_to_shape
+from npsnn.surrogate import Formula, Surrogate
+
+Array = np.ndarray[Any, Any]
+
+BLOCK = 1024
+
+
+@parallel_jit
+def _forward(I, beta, theta, U_before, U, S, subtract, keep):  # type: ignore[no-untyped-def]
+    T, M = U.shape
+    zero, one = U.dtype.type(0), U.dtype.type(1)
+    for block in prange((M + BLOCK - 1) // BLOCK):
+        first, last = block * BLOCK, min((block + 1) * BLOCK, M)
+        for t in range(T):
+            U_last = U[t - 1] if t > 0 else U_before
+            I_t = I[t] if I.shape[0] > 1 else I[0]
+            U_t, S_t = U[t], S[t]
+            for m in range(first, last):
+                # --- reset (L1)
+                R = U_last[m] > theta[m]
+                # --- charge (L2)
+                kept = U_last[m] if keep or not R else zero
+                lost = theta[m] if subtract and R else zero
+                U_t[m] = (beta[m] * kept + I_t[m]) - lost
+                # --- fire (L3)
+                S_t[m] = one if U_t[m] > theta[m] else zero
+
+
+@lru_cache
+def _backward_kernel(formula: Formula) -> Kernel:
+    """The backward kernel with one surrogate's formula compiled in."""
+    sigma = register_jitable(formula)
+
+    def backward(  # type: ignore[no-untyped-def]
+        dS, dmem, U, U_before, beta, theta, recorded, a, b, subtract, zero, attached, dI, dbeta, dtheta, dU
+    ):
+        T, M = U.shape
+        one, nothing = U.dtype.type(1), U.dtype.type(0)
+        none = np.zeros(M, U.dtype)
+        for block in prange((M + BLOCK - 1) // BLOCK):
+            first, last = block * BLOCK, min((block + 1) * BLOCK, M)
+            slope = np.empty(BLOCK, U.dtype)
+            for t in range(T - 1, -2, -1):
+                U_t = U[t] if t >= 0 else U_before
+                dS_t = dS[t] if t >= 0 and dS.shape[0] > 0 else none
+                dmem_t = dmem[t] if t >= 0 and dmem.shape[0] > 0 else none
+                if recorded.shape[0] > 0:
+                    slope[: last - first] = recorded[t + 1, first:last]
+                else:
+                    for m in range(first, last):
+                        slope[m - first] = sigma(U_t[m] - theta[m], a, b)
+                for m in range(first, last):
+                    R_next = one if U_t[m] > theta[m] else nothing
+                    # --- reset
+                    dtheta[m] -= subtract * (dU[m] * R_next)  # (L9), its second sum
+                    dR_next = attached * (subtract * (-theta[m] * dU[m]) + zero * (-beta[m] * U_t[m] * dU[m]))  # (L4)
+                    # --- fire
+                    g = (dS_t[m] + dR_next) * slope[m - first]  # (L5)
+                    dtheta[m] -= g  # (L9), its first sum
+                    # --- charge
+                    kept = one - zero * R_next
+                    dbeta[m] += dU[m] * (kept * U_t[m])  # (L8)
+                    dU[m] = g + dmem_t[m] + dU[m] * (beta[m] * kept)  # (L6)
+                if t >= 0:
+                    dI_t = dI[t] if dI.shape[0] > 1 else dI[0]
+                    for m in range(first, last):
+                        dI_t[m] += dU[m]  # (L7)
+
+    return parallel_jit(backward)
+
+
+def leaky_forward(
+    I: Array,
+    beta: Array,
+    theta: Array,
+    U_before: Array | None = None,
+    *,
+    num_steps: int,
+    sigma: Surrogate,
+    reset_mechanism: str = "subtract",
+    detach_reset: bool = True,
+) -> tuple[Array, LeakyCache]:
+    """As reference.leaky_forward."""
+    T, shape = num_steps, I.shape[1:]
+    if U_before is None:
+        U_before = np.zeros(shape, I.dtype)
+    U, S = np.empty((T, *shape), I.dtype), np.empty((T, *shape), I.dtype)
+    _forward(
+        I.reshape(len(I), -1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape), U_before.reshape(-1),
+        U.reshape(T, -1), S.reshape(T, -1), reset_mechanism == "subtract", reset_mechanism != "zero",
+    )  # fmt: skip
+    static = I.shape[0] == 1 and T != 1
+    return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
+
+
+def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> tuple[Array, Array, Array, Array]:
+    """As reference.leaky_backward."""
+    U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset = cache
+    T, shape, number = len(U), U.shape[1:], U.dtype.type
+    dI = np.zeros((1 if static else T, *shape), U.dtype)
+    dbeta, dtheta, dU_before = np.zeros(shape, U.dtype), np.zeros(shape, U.dtype), np.zeros(shape, U.dtype)
+    absent = np.empty((0, U_before.size), U.dtype)
+    _backward_kernel(sigma.formula)(
+        absent if dS is None else dS.reshape(T, -1), absent if dmem is None else dmem.reshape(T, -1),
+        U.reshape(T, -1), U_before.reshape(-1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
+        absent if sigma.compiles else _recorded(cache), number(sigma.a), number(sigma.b),
+        number(reset_mechanism == "subtract"), number(reset_mechanism == "zero"), number(not detach_reset),
+        dI.reshape(len(dI), -1), dbeta.reshape(-1), dtheta.reshape(-1), dU_before.reshape(-1),
+    )  # fmt: skip
+    # (C3) beta^ = clip(beta, 0, 1); so its gradient stops outside, and passes at both ends:
+    dbeta = np.where((beta >= 0) & (beta <= 1), sum_to_shape(dbeta, beta.shape), number(0))
+    return dI, dbeta, sum_to_shape(dtheta, theta.shape), dU_before  # (L10)
+
+
+def _per_neuron(constant: Array, shape: tuple[int, ...]) -> Array:
+    """A constant that broadcasts against *N, as one number for each of the M neurons."""
+    return np.ascontiguousarray(np.broadcast_to(constant, shape)).reshape(-1)
+
+
+def _recorded(cache: LeakyCache) -> Array:
+    """sigma' at every step, from t = -1 on: (T + 1, M)."""
+    membranes = [cache.U_before, *cache.U]
+    rows = [cache.sigma.derivative(U_t - cache.theta, t - 1).reshape(-1) for t, U_t in enumerate(membranes)]
+    return np.stack(rows)

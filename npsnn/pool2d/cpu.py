@@ -1,0 +1,115 @@
+"""As reference.py; what differs:
+
+- A thread owns images. No padded copy and no array of windows is made: what lies outside is left out.
+- Order of sums: (P4) row by row; (P3), (P5) by output pixel, row by row.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from npsnn._jit import parallel_jit, prange
+from npsnn.pool2d.reference import AvgPool2dCache, MaxPool2dCache, Pair, place_dtype
+
+Array = np.ndarray[Any, Any]
+
+
+@parallel_jit
+def _max_forward(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    N, C, H_in, W_in = X.shape
+    H_out, W_out = Y.shape[2], Y.shape[3]
+    for n in prange(N):
+        for c in range(C):
+            for y in range(H_out):
+                for x in range(W_out):
+                    best, where = X.dtype.type(-np.inf), -1
+                    for i in range(kh):
+                        u = sh * y + i - ph
+                        if u < 0 or u >= H_in:
+                            continue
+                        for j in range(kw):
+                            v = sw * x + j - pw
+                            if v < 0 or v >= W_in:
+                                continue
+                            if where < 0 or X[n, c, u, v] > best:
+                                best, where = X[n, c, u, v], i * kw + j
+                    place[n, c, y, x] = where  # (P1)
+                    Y[n, c, y, x] = best  # (P2)
+
+
+@parallel_jit
+def _max_backward(dY, place, dX, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    N, C, H_out, W_out = dY.shape
+    for n in prange(N):
+        dX[n] = 0
+        for c in range(C):
+            for y in range(H_out):
+                for x in range(W_out):
+                    i, j = divmod(np.int64(place[n, c, y, x]), kw)
+                    dX[n, c, sh * y + i - ph, sw * x + j - pw] += dY[n, c, y, x]  # (P3)
+
+
+@parallel_jit
+def _average_forward(X, Y, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    N, C, H_in, W_in = X.shape
+    H_out, W_out = Y.shape[2], Y.shape[3]
+    places = X.dtype.type(kh * kw)
+    for n in prange(N):
+        for c in range(C):
+            for y in range(H_out):
+                for x in range(W_out):
+                    total = X.dtype.type(0)
+                    for i in range(max(0, ph - sh * y), min(kh, H_in + ph - sh * y)):
+                        for j in range(max(0, pw - sw * x), min(kw, W_in + pw - sw * x)):
+                            total += X[n, c, sh * y + i - ph, sw * x + j - pw]
+                    Y[n, c, y, x] = total / places  # (P4)
+
+
+@parallel_jit
+def _average_backward(dY, dX, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    N, C, H_in, W_in = dX.shape
+    H_out, W_out = dY.shape[2], dY.shape[3]
+    places = dY.dtype.type(kh * kw)
+    for n in prange(N):
+        dX[n] = 0
+        for c in range(C):
+            for y in range(H_out):
+                for x in range(W_out):
+                    share = dY[n, c, y, x] / places
+                    for i in range(max(0, ph - sh * y), min(kh, H_in + ph - sh * y)):
+                        for j in range(max(0, pw - sw * x), min(kw, W_in + pw - sw * x)):
+                            dX[n, c, sh * y + i - ph, sw * x + j - pw] += share  # (P5)
+
+
+def _empty_output(X: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(X.shape[2:], kernel, stride, padding, strict=True)]
+    return np.empty((*X.shape[:2], *sizes), X.dtype)
+
+
+def maxpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, MaxPool2dCache]:
+    """As reference.maxpool2d_forward."""
+    Y = _empty_output(X, kernel, stride, padding)
+    place = np.empty(Y.shape, place_dtype(kernel))
+    _max_forward(X, Y, place, *kernel, *stride, *padding)
+    return Y, MaxPool2dCache(place, X.shape, kernel, stride, padding)
+
+
+def maxpool2d_backward(dY: Array, cache: MaxPool2dCache) -> Array:
+    """As reference.maxpool2d_backward."""
+    dX = np.empty(cache.X_shape, dY.dtype)
+    _max_backward(dY, cache.place, dX, cache.kernel[1], *cache.stride, *cache.padding)
+    return dX
+
+
+def avgpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, AvgPool2dCache]:
+    """As reference.avgpool2d_forward."""
+    Y = _empty_output(X, kernel, stride, padding)
+    _average_forward(X, Y, *kernel, *stride, *padding)
+    return Y, AvgPool2dCache(X.shape, kernel, stride, padding)
+
+
+def avgpool2d_backward(dY: Array, cache: AvgPool2dCache) -> Array:
+    """As reference.avgpool2d_backward."""
+    dX = np.empty(cache.X_shape, dY.dtype)
+    _average_backward(dY, dX, *cache.kernel, *cache.stride, *cache.padding)
+    return dX
