@@ -18,12 +18,13 @@ from npsnn.conv2d.reference import Conv2dCache, Pair
 Array = np.ndarray[Any, Any]
 
 CHUNK = 32
+LANES = 32  # rows that are not a multiple of it end in a loop without vectors, which costs more than the zeros
 
 
 @parallel_jit
-def _forward(X, Wt, b, Y, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+def _forward(X, Wt, b, Y, rows, columns, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
-    kh, kw, O = Wt.shape[1:]
+    O = Wt.shape[3]
     H_out, W_out = Y.shape[2], Y.shape[3]
     for chunk in prange((N + CHUNK - 1) // CHUNK):
         acc = np.empty((H_out * W_out, O), X.dtype)
@@ -35,16 +36,10 @@ def _forward(X, Wt, b, Y, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
                         value = X[n, c, u, v]
                         if value == 0:
                             continue
-                        for i in range(kh):
-                            y = u + ph - i
-                            if y < 0 or y % sh != 0 or y // sh >= H_out:
-                                continue
-                            for j in range(kw):
-                                x = v + pw - j
-                                if x < 0 or x % sw != 0 or x // sw >= W_out:
-                                    continue
-                                row = acc[y // sh * W_out + x // sw]
-                                w = Wt[c, i, j]
+                        for y in range(rows[u, 0], rows[u, 1]):
+                            for x in range(columns[v, 0], columns[v, 1]):
+                                row = acc[y * W_out + x]
+                                w = Wt[c, u + ph - sh * y, v + pw - sw * x]
                                 for o in range(O):
                                     row[o] += value * w[o]
             for o in range(O):
@@ -54,9 +49,9 @@ def _forward(X, Wt, b, Y, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
 
 
 @parallel_jit
-def _weight_gradient(dY, X, dWt, db, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+def _weight_gradient(dY, X, dWt, db, rows, columns, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
-    kh, kw, O = dWt.shape[2:]
+    O = dWt.shape[4]
     H_out, W_out = dY.shape[2], dY.shape[3]
     for chunk in prange((N + CHUNK - 1) // CHUNK):
         dWt[chunk] = 0
@@ -74,16 +69,10 @@ def _weight_gradient(dY, X, dWt, db, sh, sw, ph, pw):  # type: ignore[no-untyped
                         value = X[n, c, u, v]
                         if value == 0:
                             continue
-                        for i in range(kh):
-                            y = u + ph - i
-                            if y < 0 or y % sh != 0 or y // sh >= H_out:
-                                continue
-                            for j in range(kw):
-                                x = v + pw - j
-                                if x < 0 or x % sw != 0 or x // sw >= W_out:
-                                    continue
-                                row = dy[y // sh * W_out + x // sw]
-                                dw = dWt[chunk, c, i, j]
+                        for y in range(rows[u, 0], rows[u, 1]):
+                            for x in range(columns[v, 0], columns[v, 1]):
+                                row = dy[y * W_out + x]
+                                dw = dWt[chunk, c, u + ph - sh * y, v + pw - sw * x]
                                 for o in range(O):
                                     dw[o] += value * row[o]
 
@@ -92,9 +81,9 @@ def _weight_gradient(dY, X, dWt, db, sh, sw, ph, pw):  # type: ignore[no-untyped
 def _input_gradient(dY, Wr, dX, kh, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = dX.shape
     O, H_out, W_out = dY.shape[1:]
-    reach = Wr.shape[2]  # kw C: one kernel row, over all channels, is contiguous in a row of the padded image
+    reach = Wr.shape[2]  # kw C and a few zeros: one kernel row, over all channels, lies together in an image row
     for chunk in prange((N + CHUNK - 1) // CHUNK):
-        padded = np.empty((H_in + 2 * ph, (W_in + 2 * pw) * C), dX.dtype)
+        padded = np.empty((H_in + 2 * ph, (W_in + 2 * pw) * C + LANES), dX.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
             padded[:] = 0
             for o in range(O):
@@ -123,7 +112,8 @@ def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding
     W_out = (W_in + 2 * padding[1] - kw) // stride[1] + 1
     Y = np.empty((N, O, H_out, W_out), X.dtype)
     bias = np.zeros(O, X.dtype) if b is None else b
-    _forward(X, np.ascontiguousarray(W.transpose(1, 2, 3, 0)), bias, Y, *stride, *padding)  # (K1), (K2)
+    reached = _reached(X, Y, (kh, kw), stride, padding)
+    _forward(X, np.ascontiguousarray(W.transpose(1, 2, 3, 0)), bias, Y, *reached, *stride, *padding)  # (K1), (K2)
     return Y, Conv2dCache(X, stride, padding)
 
 
@@ -135,14 +125,27 @@ def conv2d_backward(
     O, C, kh, kw = W.shape
     chunks = (X.shape[0] + CHUNK - 1) // CHUNK
     dWt, db = np.empty((chunks, C, kh, kw, O), X.dtype), np.empty((chunks, O), X.dtype)
-    _weight_gradient(dY, X, dWt, db, *stride, *padding)  # (K3), (K4)
+    reached = _reached(X, dY, (kh, kw), stride, padding)
+    _weight_gradient(dY, X, dWt, db, *reached, *stride, *padding)  # (K3), (K4)
     dW = np.ascontiguousarray(_ordered_sum(dWt).transpose(3, 0, 1, 2))
     dX = None
     if input_grad:
-        Wr = np.ascontiguousarray(W.transpose(0, 2, 3, 1)).reshape(O, kh, kw * C)
+        reach = kw * C
+        Wr = np.zeros((O, kh, reach + -reach % LANES), X.dtype)
+        Wr[:, :, :reach] = W.transpose(0, 2, 3, 1).reshape(O, kh, reach)
         dX = np.empty(X.shape, X.dtype)
         _input_gradient(dY, Wr, dX, kh, *stride, *padding)  # (K5), (K6)
     return dX, dW, _ordered_sum(db) if bias else None
+
+
+def _reached(X: Array, Y: Array, kernel: Pair, stride: Pair, padding: Pair) -> list[Array]:
+    """For every input row, and every input column, the range [first, last) of outputs whose window it lies in."""
+    ranges = []
+    for n, n_out, k, s, p in zip(X.shape[2:], Y.shape[2:], kernel, stride, padding, strict=True):
+        at = np.arange(n) + p
+        first, last = -((k - 1 - at) // s), at // s + 1
+        ranges.append(np.stack([np.clip(first, 0, n_out), np.clip(last, 0, n_out)], axis=1))
+    return ranges
 
 
 def _ordered_sum(parts: Array) -> Array:

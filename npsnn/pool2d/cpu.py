@@ -22,17 +22,14 @@ def _max_forward(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untype
         for c in range(C):
             for y in range(H_out):
                 for x in range(W_out):
-                    best, where = X.dtype.type(-np.inf), -1
-                    for i in range(kh):
-                        u = sh * y + i - ph
-                        if u < 0 or u >= H_in:
-                            continue
-                        for j in range(kw):
-                            v = sw * x + j - pw
-                            if v < 0 or v >= W_in:
-                                continue
-                            if where < 0 or X[n, c, u, v] > best:
-                                best, where = X[n, c, u, v], i * kw + j
+                    top, left = sh * y - ph, sw * x - pw
+                    i0, j0 = max(0, -top), max(0, -left)
+                    best, where = X[n, c, top + i0, left + j0], i0 * kw + j0
+                    for i in range(i0, min(kh, H_in - top)):
+                        for j in range(j0, min(kw, W_in - left)):
+                            value = X[n, c, top + i, left + j]
+                            if value > best:
+                                best, where = value, i * kw + j
                     place[n, c, y, x] = where  # (P1)
                     Y[n, c, y, x] = best  # (P2)
 
