@@ -24,7 +24,14 @@ Kernel = Callable[..., Any]
 
 def jit(kernel: Kernel) -> Kernel:
     """Compile on the first call, for the types that come, and keep the machine code on disk where that is possible."""
-    return _compile(kernel)
+    compiled = _compile(kernel)
+
+    @wraps(kernel)
+    def call(*args: Any) -> Any:
+        return _run(compiled, args)
+
+    call.compiled = compiled  # type: ignore[attr-defined]
+    return call
 
 
 def parallel_jit(kernel: Kernel) -> Kernel:
@@ -34,7 +41,7 @@ def parallel_jit(kernel: Kernel) -> Kernel:
     @wraps(kernel)
     def call(*args: Any) -> Any:
         with _one_at_a_time:
-            return compiled(*args)
+            return _run(compiled, args)
 
     call.compiled = compiled  # type: ignore[attr-defined]
     return call
@@ -47,6 +54,13 @@ def _compile(kernel: Kernel, **more: Any) -> Kernel:
         return numba.njit(**OPTIONS, **more)(kernel)  # type: ignore[no-any-return]
 
 
+def _run(compiled: Kernel, args: tuple[Any, ...]) -> Any:
+    try:
+        return compiled(*args)
+    except OSError:  # it was compiled but could not be kept, say on a full disk; it has not run yet
+        return compiled(*args)
+
+
 def threads() -> int:
     """How many threads a parallel kernel uses."""
     return int(numba.get_num_threads())
@@ -54,7 +68,7 @@ def threads() -> int:
 
 def cache_folder() -> str:
     """Where compiled kernels are kept; a reason where they are not."""
-    stats = getattr(jit(_probe), "stats", None)
+    stats = getattr(_compile(_probe), "stats", None)
     return str(stats.cache_path) if stats is not None and stats.cache_path else "nowhere: no folder can be written to"
 
 

@@ -1,11 +1,12 @@
-"""As reference.py; what differs:
+"""As reference.py; what differs follows.
 
 - No im2col: an input pixel that is not zero is added to the outputs that it reaches. Spikes are mostly zeros, and a
   zero adds nothing. A pooled delta is mostly zeros too, and the input gradient skips those.
 - A thread owns chunks of CHUNK images, with scratch of its own; the chunk does not depend on the number of threads.
-- Order of sums: (K2) (c, i, j) ascending, then the bias; (K3), (K4) within a chunk by image, then by input pixel (K3) or
-  output pixel (K4), and the chunks' partial sums ascending; (K5), (K6) o ascending, then output pixel.
+- Order of sums: (K2) (c, i, j) ascending, then the bias; (K3), (K4) within a chunk by image, then by input pixel (K3)
+  or output pixel (K4), and the chunks' partial sums ascending; (K5), (K6) o ascending, then output pixel.
 - Inside, channels lie last, so the inner loops run over contiguous channels and vectorise without reordering a sum.
+- Memory: one image's scratch a chunk, and dW once for every chunk.
 """
 
 from typing import Any
@@ -150,7 +151,7 @@ def _reached(X: Array, Y: Array, kernel: Pair, stride: Pair, padding: Pair) -> l
 
 def _ordered_sum(parts: Array) -> Array:
     """The sum over the first axis, ascending."""
-    total = parts[0].copy()
-    for part in parts[1:]:
+    total: Array = np.zeros(parts.shape[1:], parts.dtype)
+    for part in parts:
         total += part
     return total

@@ -1,12 +1,15 @@
-"""As reference.py; what differs:
+"""As reference.py; what differs follows.
 
 - (B, *N) is one axis of M neurons, arrays are (T, M). A thread owns blocks of BLOCK neurons and takes each through all
   of time; the inner loop runs over the block's neurons, which are contiguous.
 - The forward bits are the law's. Order of sums: a static input's gradient (L7) and the sums (L8), (L9) over t run
   backwards in time, neuron by neuron; the batch and broadcast axes are then summed as in the law.
-- One loop serves all resets: `subtract` and `zero` are 0 or 1, and so is `attached`, and a product with them is exact.
+- One loop serves all resets: `subtract`, `zero` and `attached` choose between numbers. None is multiplied by 0 or 1,
+  so an infinite membrane does not become NaN where the law has none.
 - The surrogate's source is the law's, compiled into the kernel; a surrogate that is a NumPy function is called first,
-  step by step, and the kernel reads what it gave.
+  step by step, and the kernel reads what it gave: T + 1 further arrays of M. In float32 the formula's literals make
+  it run in double precision; what comes out is rounded to float32 before it is used.
+- No other array of (T, M) is made than S, U and dI.
 """
 
 from functools import lru_cache
@@ -70,13 +73,17 @@ def _backward_kernel(formula: Formula) -> Kernel:
                 for m in range(first, last):
                     R_next = one if U_t[m] > theta[m] else nothing
                     # --- reset
-                    dtheta[m] -= subtract * (dU[m] * R_next)  # (L9), its second sum
-                    dR_next = attached * (subtract * (-theta[m] * dU[m]) + zero * (-beta[m] * U_t[m] * dU[m]))  # (L4)
+                    dR_next = nothing
+                    if subtract:
+                        dtheta[m] -= dU[m] * R_next  # (L9), its second sum
+                        dR_next = -theta[m] * dU[m]  # (L4)
+                    elif zero:
+                        dR_next = -beta[m] * U_t[m] * dU[m]  # (L4)
                     # --- fire
-                    g = (dS_t[m] + dR_next) * slope[m - first]  # (L5)
+                    g = (dS_t[m] + (dR_next if attached else nothing)) * slope[m - first]  # (L5)
                     dtheta[m] -= g  # (L9), its first sum
                     # --- charge
-                    kept = one - zero * R_next
+                    kept = one - R_next if zero else one
                     dbeta[m] += dU[m] * (kept * U_t[m])  # (L8)
                     dU[m] = g + dmem_t[m] + dU[m] * (beta[m] * kept)  # (L6)
                 if t >= 0:
@@ -122,7 +129,7 @@ def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> t
         absent if dS is None else dS.reshape(T, -1), absent if dmem is None else dmem.reshape(T, -1),
         U.reshape(T, -1), U_before.reshape(-1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
         absent if sigma.compiles else _recorded(cache), number(sigma.a), number(sigma.b),
-        number(reset_mechanism == "subtract"), number(reset_mechanism == "zero"), number(not detach_reset),
+        reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset,
         dI.reshape(len(dI), -1), dbeta.reshape(-1), dtheta.reshape(-1), dU_before.reshape(-1),
     )  # fmt: skip
     # (C3) beta^ = clip(beta, 0, 1); so its gradient stops outside, and passes at both ends:
@@ -132,7 +139,7 @@ def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> t
 
 def _per_neuron(constant: Array, shape: tuple[int, ...]) -> Array:
     """A constant that broadcasts against *N, as one number for each of the M neurons."""
-    return np.ascontiguousarray(np.broadcast_to(constant, shape)).reshape(-1)
+    return np.broadcast_to(constant, shape).flatten()
 
 
 def _recorded(cache: LeakyCache) -> Array:

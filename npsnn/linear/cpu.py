@@ -1,9 +1,10 @@
-"""As reference.py; what differs:
+"""As reference.py; what differs follows.
 
-- A thread owns rows of Y and dX, and blocks of 64 inputs k of dW; no sum crosses threads.
+- A thread owns rows of Y and dX, and blocks of BLOCK inputs k of dW; no sum crosses threads.
 - Order of sums: (D1) k ascending, then the bias; (D2) m ascending; (D3), (D4) n ascending.
 - A zero in X or dY is skipped: it adds nothing, and spikes are mostly zeros.
 - The inner loops run over contiguous rows of W or its transpose, so they vectorise without reordering a sum.
+- Memory: a transposed copy of W, and of dW.
 """
 
 from typing import Any
@@ -89,7 +90,7 @@ def linear_backward(
     """As reference.linear_backward."""
     X, dX, db = cache.X, None, None
     if input_grad:
-        dX = np.empty_like(X)
+        dX = np.empty(X.shape, X.dtype)
         _input_gradient(dY, W, dX)  # (D2)
     dWt = np.empty((X.shape[1], W.shape[0]), X.dtype)
     _weight_gradient(dY, X, dWt)  # (D3)

@@ -1,6 +1,7 @@
-"""As reference.py; what differs:
+"""As reference.py; what differs follows.
 
 - A thread owns images. No padded copy and no array of windows is made: what lies outside is left out.
+  So (P1) a window of nothing but -inf chooses its first pixel, never the padding.
 - Order of sums: (P4) row by row; (P3), (P5) by output pixel, row by row.
 """
 
@@ -28,7 +29,7 @@ def _max_forward(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untype
                     for i in range(i0, min(kh, H_in - top)):
                         for j in range(j0, min(kw, W_in - left)):
                             value = X[n, c, top + i, left + j]
-                            if value > best:
+                            if not (value <= best) and best == best:  # larger, or the first NaN, as in the law
                                 best, where = value, i * kw + j
                     place[n, c, y, x] = where  # (P1)
                     Y[n, c, y, x] = best  # (P2)
