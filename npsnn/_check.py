@@ -92,7 +92,7 @@ def array(x: Any, dtype: np.dtype[Any], name: str, where: str = "") -> Array:
             f"{prefix(where)}{name} is {a.dtype}, the network computes in {dtype}: that would lose digits; "
             f"convert it: {name}.astype(np.{dtype})"
         )
-    a = np.ascontiguousarray(a, dtype=dtype)
+    a = np.asarray(a, dtype=dtype, order="C")  # not ascontiguousarray, which gives a 0-d array an axis
     finite(a, name, where)
     return a
 

@@ -31,11 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if args.debug:
             raise
-        print(f"npsnn: {error}".replace("npsnn: npsnn:", "npsnn:"), file=sys.stderr)
+        print(f"npsnn: {_sentence(error)}".replace("npsnn: npsnn:", "npsnn:"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("npsnn: stopped", file=sys.stderr)
         return INTERRUPTED
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line; the system's errors with the file first."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 # --- train ---------------------------------------------------------------------------------------------------------
@@ -44,8 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(args: argparse.Namespace) -> int:
     """The tutorial's network on MNIST; leaves a folder, says where."""
     settings = _settings(args)
-    if settings.epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {settings.epochs}")
     run = training.Run(settings)
     folder = _fresh_folder(args.out, settings.seed)
     source = settings.data or "embedded subset"

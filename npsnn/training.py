@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import npsnn
-from npsnn import _files, backprop, checkpoint, data, surrogate
+from npsnn import _check, _files, backprop, checkpoint, data, surrogate
 from npsnn import functional as SF
 from npsnn.generator import Generator
 from npsnn.layers import Conv2d, Flatten, Leaky, Linear, MaxPool2d
@@ -134,6 +134,8 @@ class Run:
     def __init__(self, settings: Settings) -> None:
         if settings.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {settings.loss!r}")
+        _check.whole(settings.epochs, "epochs")
+        _check.whole(settings.num_steps, "num_steps")
         self.settings = settings
         self.criterion = LOSSES[settings.loss]()
         generator = Generator(settings.seed)

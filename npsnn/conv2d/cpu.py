@@ -1,12 +1,13 @@
 """As reference.py; what differs follows.
 
 - No im2col: an input pixel that is not zero is added to the outputs that it reaches. Spikes are mostly zeros, and a
-  zero adds nothing. A pooled delta is mostly zeros too, and the input gradient skips those.
+  zero adds nothing. A pooled delta is mostly zeros too, and the input gradient skips those. (So 0 times an infinite or
+  NaN weight is 0 here and NaN in the law; and (K5) writes NaN a little beside a window whose delta is not finite.)
 - A thread owns chunks of CHUNK images, with scratch of its own; the chunk does not depend on the number of threads.
-- Order of sums: (K2) (c, i, j) ascending, then the bias; (K3), (K4) within a chunk by image, then by input pixel (K3)
-  or output pixel (K4), and the chunks' partial sums ascending; (K5), (K6) o ascending, then output pixel.
+- Order of sums: (K2) (c, i, j) ascending, then the bias; (K3) within a chunk by image and input pixel, (K4) over an
+  image's output pixels, then its images, and for both the chunks' partial sums ascending; (K5), (K6) o ascending, then output pixel.
 - Inside, channels lie last, so the inner loops run over contiguous channels and vectorise without reordering a sum.
-- Memory: one image's scratch a chunk, and dW once for every chunk.
+- Memory: one image's scratch a chunk, dW once for every chunk, and a copy of an X or dY that is not contiguous.
 """
 
 from typing import Any
@@ -60,10 +61,12 @@ def _weight_gradient(dY, X, dWt, db, rows, columns, sh, sw, ph, pw):  # type: ig
         dy = np.empty((H_out * W_out, O), X.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
             for o in range(O):
+                total = X.dtype.type(0)
                 for y in range(H_out):
                     for x in range(W_out):
                         dy[y * W_out + x, o] = dY[n, o, y, x]
-                        db[chunk, o] += dY[n, o, y, x]
+                        total += dY[n, o, y, x]
+                db[chunk, o] += total
             for c in range(C):
                 for u in range(H_in):
                     for v in range(W_in):
@@ -114,7 +117,8 @@ def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding
     Y = np.empty((N, O, H_out, W_out), X.dtype)
     bias = np.zeros(O, X.dtype) if b is None else b
     reached = _reached(X, Y, (kh, kw), stride, padding)
-    _forward(X, np.ascontiguousarray(W.transpose(1, 2, 3, 0)), bias, Y, *reached, *stride, *padding)  # (K1), (K2)
+    Wt = np.ascontiguousarray(W.transpose(1, 2, 3, 0))
+    _forward(np.ascontiguousarray(X), Wt, bias, Y, *reached, *stride, *padding)  # (K1), (K2)
     return Y, Conv2dCache(X, stride, padding)
 
 
@@ -122,7 +126,8 @@ def conv2d_backward(
     dY: Array, cache: Conv2dCache, W: Array, *, bias: bool = True, input_grad: bool = True
 ) -> tuple[Array | None, Array, Array | None]:
     """As reference.conv2d_backward."""
-    X, stride, padding = cache
+    stride, padding = cache.stride, cache.padding
+    X, dY = np.ascontiguousarray(cache.X), np.ascontiguousarray(dY)
     O, C, kh, kw = W.shape
     chunks = (X.shape[0] + CHUNK - 1) // CHUNK
     dWt, db = np.empty((chunks, C, kh, kw, O), X.dtype), np.empty((chunks, O), X.dtype)

@@ -4,8 +4,8 @@
   of time; the inner loop runs over the block's neurons, which are contiguous.
 - The forward bits are the law's. Order of sums: a static input's gradient (L7) and the sums (L8), (L9) over t run
   backwards in time, neuron by neuron; the batch and broadcast axes are then summed as in the law.
-- One loop serves all resets: `subtract`, `zero` and `attached` choose between numbers. None is multiplied by 0 or 1,
-  so an infinite membrane does not become NaN where the law has none.
+- One loop serves all resets: `subtract`, `zero` and `attached` choose between terms, and a term that the law has not is
+  left out, not multiplied by 0: that would turn an infinite one into NaN.
 - The surrogate's source is the law's, compiled into the kernel; a surrogate that is a NumPy function is called first,
   step by step, and the kernel reads what it gave: T + 1 further arrays of M. In float32 the formula's literals make
   it run in double precision; what comes out is rounded to float32 before it is used.
@@ -27,9 +27,9 @@ BLOCK = 1024
 
 
 @parallel_jit
-def _forward(I, beta, theta, U_before, U, S, subtract, keep):  # type: ignore[no-untyped-def]
+def _forward(I, beta, theta, U_before, U, S, subtract, zero):  # type: ignore[no-untyped-def]
     T, M = U.shape
-    zero, one = U.dtype.type(0), U.dtype.type(1)
+    one, nothing = U.dtype.type(1), U.dtype.type(0)
     for block in prange((M + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min((block + 1) * BLOCK, M)
         for t in range(T):
@@ -38,13 +38,13 @@ def _forward(I, beta, theta, U_before, U, S, subtract, keep):  # type: ignore[no
             U_t, S_t = U[t], S[t]
             for m in range(first, last):
                 # --- reset (L1)
-                R = U_last[m] > theta[m]
+                R = one if U_last[m] > theta[m] else nothing
                 # --- charge (L2)
-                kept = U_last[m] if keep or not R else zero
-                lost = theta[m] if subtract and R else zero
+                kept = (one - R) * U_last[m] if zero else U_last[m]
+                lost = R * theta[m] if subtract else nothing
                 U_t[m] = (beta[m] * kept + I_t[m]) - lost
                 # --- fire (L3)
-                S_t[m] = one if U_t[m] > theta[m] else zero
+                S_t[m] = one if U_t[m] > theta[m] else nothing
 
 
 @lru_cache
@@ -111,8 +111,8 @@ def leaky_forward(
         U_before = np.zeros(shape, I.dtype)
     U, S = np.empty((T, *shape), I.dtype), np.empty((T, *shape), I.dtype)
     _forward(
-        I.reshape(len(I), -1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape), U_before.reshape(-1),
-        U.reshape(T, -1), S.reshape(T, -1), reset_mechanism == "subtract", reset_mechanism != "zero",
+        _rows(I), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape), U_before.reshape(-1),
+        U.reshape(T, -1), S.reshape(T, -1), reset_mechanism == "subtract", reset_mechanism == "zero",
     )  # fmt: skip
     static = I.shape[0] == 1 and T != 1
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
@@ -126,7 +126,7 @@ def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> t
     dbeta, dtheta, dU_before = np.zeros(shape, U.dtype), np.zeros(shape, U.dtype), np.zeros(shape, U.dtype)
     absent = np.empty((0, U_before.size), U.dtype)
     _backward_kernel(sigma.formula)(
-        absent if dS is None else dS.reshape(T, -1), absent if dmem is None else dmem.reshape(T, -1),
+        absent if dS is None else _rows(dS), absent if dmem is None else _rows(dmem),
         U.reshape(T, -1), U_before.reshape(-1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
         absent if sigma.compiles else _recorded(cache), number(sigma.a), number(sigma.b),
         reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset,
@@ -135,6 +135,11 @@ def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> t
     # (C3) beta^ = clip(beta, 0, 1); so its gradient stops outside, and passes at both ends:
     dbeta = np.where((beta >= 0) & (beta <= 1), sum_to_shape(dbeta, beta.shape), number(0))
     return dI, dbeta, sum_to_shape(dtheta, theta.shape), dU_before  # (L10)
+
+
+def _rows(x: Array) -> Array:
+    """(T, B, *N) as (T, M); a copy where it is not contiguous."""
+    return np.ascontiguousarray(x).reshape(len(x), -1)
 
 
 def _per_neuron(constant: Array, shape: tuple[int, ...]) -> Array:

@@ -3,16 +3,30 @@
 - A thread owns images. No padded copy and no array of windows is made: what lies outside is left out.
   So (P1) a window of nothing but -inf chooses its first pixel, never the padding.
 - Order of sums: (P4) row by row; (P3), (P5) by output pixel, row by row.
+- Memory: a copy of an X or dY that is not contiguous.
 """
 
 from typing import Any
 
 import numpy as np
 
-from npsnn._jit import parallel_jit, prange
+from npsnn._jit import parallel_jit, prange, register_jitable
 from npsnn.pool2d.reference import AvgPool2dCache, MaxPool2dCache, Pair, place_dtype
 
 Array = np.ndarray[Any, Any]
+
+
+@register_jitable
+def _choose_nan(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+    """To NumPy, and so to the law, NaN is the largest: where one image's windows have one, they take the first."""
+    H_in, W_in = X.shape
+    for y in range(Y.shape[0]):
+        for x in range(Y.shape[1]):
+            top, left = sh * y - ph, sw * x - pw
+            for i in range(min(kh, H_in - top) - 1, max(0, -top) - 1, -1):
+                for j in range(min(kw, W_in - left) - 1, max(0, -left) - 1, -1):
+                    if np.isnan(X[top + i, left + j]):
+                        Y[y, x], place[y, x] = X[top + i, left + j], i * kw + j
 
 
 @parallel_jit
@@ -21,6 +35,7 @@ def _max_forward(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untype
     H_out, W_out = Y.shape[2], Y.shape[3]
     for n in prange(N):
         for c in range(C):
+            ordered = True
             for y in range(H_out):
                 for x in range(W_out):
                     top, left = sh * y - ph, sw * x - pw
@@ -29,10 +44,13 @@ def _max_forward(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untype
                     for i in range(i0, min(kh, H_in - top)):
                         for j in range(j0, min(kw, W_in - left)):
                             value = X[n, c, top + i, left + j]
-                            if not (value <= best) and best == best:  # larger, or the first NaN, as in the law
+                            ordered &= value == value
+                            if value > best:
                                 best, where = value, i * kw + j
                     place[n, c, y, x] = where  # (P1)
                     Y[n, c, y, x] = best  # (P2)
+            if not ordered:
+                _choose_nan(X[n, c], Y[n, c], place[n, c], kh, kw, sh, sw, ph, pw)
 
 
 @parallel_jit
@@ -88,26 +106,26 @@ def maxpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) ->
     """As reference.maxpool2d_forward."""
     Y = _empty_output(X, kernel, stride, padding)
     place = np.empty(Y.shape, place_dtype(kernel))
-    _max_forward(X, Y, place, *kernel, *stride, *padding)
+    _max_forward(np.ascontiguousarray(X), Y, place, *kernel, *stride, *padding)
     return Y, MaxPool2dCache(place, X.shape, kernel, stride, padding)
 
 
 def maxpool2d_backward(dY: Array, cache: MaxPool2dCache) -> Array:
     """As reference.maxpool2d_backward."""
     dX = np.empty(cache.X_shape, dY.dtype)
-    _max_backward(dY, cache.place, dX, cache.kernel[1], *cache.stride, *cache.padding)
+    _max_backward(np.ascontiguousarray(dY), cache.place, dX, cache.kernel[1], *cache.stride, *cache.padding)
     return dX
 
 
 def avgpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, AvgPool2dCache]:
     """As reference.avgpool2d_forward."""
     Y = _empty_output(X, kernel, stride, padding)
-    _average_forward(X, Y, *kernel, *stride, *padding)
+    _average_forward(np.ascontiguousarray(X), Y, *kernel, *stride, *padding)
     return Y, AvgPool2dCache(X.shape, kernel, stride, padding)
 
 
 def avgpool2d_backward(dY: Array, cache: AvgPool2dCache) -> Array:
     """As reference.avgpool2d_backward."""
     dX = np.empty(cache.X_shape, dY.dtype)
-    _average_backward(dY, dX, *cache.kernel, *cache.stride, *cache.padding)
+    _average_backward(np.ascontiguousarray(dY), dX, *cache.kernel, *cache.stride, *cache.padding)
     return dX

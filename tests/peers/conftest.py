@@ -1,5 +1,6 @@
 """What the live comparisons share."""
 
+import importlib.util
 import sys
 
 import pytest
@@ -16,3 +17,17 @@ def one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def one_numba_thread():
+    """Numba on one thread, for the same reason."""
+    if not importlib.util.find_spec("numba"):
+        yield
+        return
+    import numba
+
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(threads)

@@ -18,7 +18,7 @@ import npsnn
 from tests.peers import torch_network as peer
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_numba_thread")]
 
 NETWORKS = 300
 TOLERANCE = 1e-11

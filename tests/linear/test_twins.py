@@ -1,0 +1,110 @@
+"""linear: the Numba twin against the law, and what its bits may not depend on (C11)."""
+
+import numpy as np
+import pytest
+
+from npsnn.linear import reference
+from tests.twins import DTYPES, drawn, near, same_bits, same_for_any_number_of_threads, same_signatures, unchanged
+
+pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
+from npsnn.linear import cpu
+
+# N, K, M; the blocks of K are whole, cut, and fewer than one
+CASES = [(3, 5, 2), (1, 1, 1), (7, 2 * cpu.BLOCK + 3, 10), (50, cpu.BLOCK, 33), (4, 3, 1), (1, 90, 7)]
+
+
+def draw(case, dtype, dyadic=False):
+    """X, W, b, dY."""
+    N, K, M = case
+    rng = np.random.default_rng(1)
+    X, dY = drawn(rng, (N, K), dtype, dyadic=dyadic), drawn(rng, (N, M), dtype, dyadic=dyadic)
+    W, b = drawn(rng, (M, K), dtype, zeros=0, dyadic=dyadic), drawn(rng, (M,), dtype, zeros=0, dyadic=dyadic)
+    return X, W, b, dY
+
+
+def both(op, X, W, b, dY):
+    """(Y, dX, dW, db)."""
+    Y, cache = op.linear_forward(X, W, b)
+    return (Y, *op.linear_backward(dY, cache, W, bias=b is not None))
+
+
+def test_signatures_are_the_laws():
+    same_signatures(reference, cpu, ["linear_forward", "linear_backward"])
+    assert cpu.LinearCache is reference.LinearCache
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_it_is_near_the_law(case, dtype):
+    X, W, b, dY = draw(case, dtype)
+    near(both(cpu, X, W, b, dY), both(reference, X, W, b, dY))
+    near(both(cpu, X, W, None, dY), both(reference, X, W, None, dY))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_dyadic_bits_are_the_laws(case, dtype):
+    drawing = draw(case, dtype, dyadic=True)
+    same_bits(both(cpu, *drawing), both(reference, *drawing))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_do_not_depend_on_threads(dtype):
+    drawing = draw(CASES[2], dtype)
+    same_for_any_number_of_threads(lambda: both(cpu, *drawing))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_does_not_depend_on_its_neighbours(dtype):
+    X, W, b, dY = draw(CASES[3], dtype)
+    Y, dX, _, _ = both(cpu, X, W, b, dY)
+    for n in (0, 1, len(X) - 1):
+        Y_n, dX_n, _, _ = both(cpu, X[n : n + 1], W, b, dY[n : n + 1])
+        same_bits((Y_n, dX_n), (Y[n : n + 1], dX[n : n + 1]))
+    same_bits(both(cpu, X[::-1].copy(), W, b, dY[::-1].copy())[:2], (Y[::-1], dX[::-1]))
+
+
+def test_sums_run_in_the_order_stated():
+    X, W, b, dY = draw(CASES[3], "float32")
+    Y, dX, dW, db = both(cpu, X, W, b, dY)
+    Y_sum, dX_sum, dW_sum, db_sum = (np.zeros_like(a) for a in (Y, dX, dW, db))
+    for k in range(X.shape[1]):
+        Y_sum += X[:, k, None] * W[:, k]
+    for m in range(len(W)):
+        dX_sum += dY[:, m, None] * W[m]
+    for n in range(len(X)):
+        dW_sum += X[n] * dY[n, :, None]
+        db_sum += dY[n]
+    same_bits((Y, dX, dW, db), (Y_sum + b, dX_sum, dW_sum, db_sum))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_given_is_changed_and_backward_repeats(dtype):
+    X, W, b, dY = draw(CASES[2], dtype)
+    with unchanged(X, W, b, dY):
+        Y, cache = cpu.linear_forward(X, W, b)
+        assert cache.X is X
+        first = cpu.linear_backward(dY, cache, W)
+        same_bits(cpu.linear_backward(dY, cache, W), first)
+        same_bits(cpu.linear_forward(X, W, b)[0], Y)
+
+
+def test_what_is_not_asked_for_is_none():
+    X, W, b, dY = draw(CASES[0], "float64")
+    _, cache = cpu.linear_forward(X, W, b)
+    dW = cpu.linear_backward(dY, cache, W)[1]
+    none, dW_alone, also_none = cpu.linear_backward(dY, cache, W, bias=False, input_grad=False)
+    assert none is None
+    assert also_none is None
+    same_bits(dW_alone, dW)
+
+
+def test_memory_order_does_not_matter():
+    X, W, b, dY = draw(CASES[2], "float64")
+    scattered = [np.asfortranarray(X), np.asfortranarray(W), b, np.asfortranarray(dY)]
+    same_bits(both(cpu, *scattered), both(cpu, X, W, b, dY))
+
+
+def test_no_rows():
+    drawing = draw((0, 5, 2), "float64")
+    same_bits(both(cpu, *drawing), both(reference, *drawing))
