@@ -5,7 +5,8 @@
   NaN weight is 0 here and NaN in the law; and (K5) writes NaN a little beside a window whose delta is not finite.)
 - A thread owns chunks of CHUNK images, with scratch of its own; the chunk does not depend on the number of threads.
 - Order of sums: (K2) (c, i, j) ascending, then the bias; (K3) within a chunk by image and input pixel, (K4) over an
-  image's output pixels, then its images, and for both the chunks' partial sums ascending; (K5), (K6) o ascending, then output pixel.
+  image's output pixels, then the chunk's images, and for both the chunks' partial sums ascending; (K5), (K6) o
+  ascending, then output pixel.
 - Inside, channels lie last, so the inner loops run over contiguous channels and vectorise without reordering a sum.
 - Memory: one image's scratch a chunk, dW once for every chunk, and a copy of an X or dY that is not contiguous.
 """

@@ -9,8 +9,8 @@ from tests.twins import DTYPES, drawn, near, same_bits, same_for_any_number_of_t
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
 from npsnn.linear import cpu
 
-# N, K, M; the blocks of K are whole, cut, and fewer than one
-CASES = [(3, 5, 2), (1, 1, 1), (7, 2 * cpu.BLOCK + 3, 10), (50, cpu.BLOCK, 33), (4, 3, 1), (1, 90, 7)]
+# N, K, M; blocks of K, and runs of N, that are whole, cut, and fewer than one
+CASES = [(3, 5, 2), (1, 1, 1), (7, 2 * cpu.BLOCK + 3, 10), (cpu.ROWS + 6, cpu.BLOCK, 33), (4, 3, 1), (1, 90, 7)]
 
 
 def draw(case, dtype, dyadic=False):
@@ -72,9 +72,13 @@ def test_sums_run_in_the_order_stated():
         Y_sum += X[:, k, None] * W[:, k]
     for m in range(len(W)):
         dX_sum += dY[:, m, None] * W[m]
-    for n in range(len(X)):
-        dW_sum += X[n] * dY[n, :, None]
-        db_sum += dY[n]
+    for start in range(0, len(X), cpu.ROWS):
+        dW_part, db_part = np.zeros_like(dW), np.zeros_like(db)
+        for n in range(start, min(start + cpu.ROWS, len(X))):
+            dW_part += X[n] * dY[n, :, None]
+            db_part += dY[n]
+        dW_sum += dW_part
+        db_sum += db_part
     same_bits((Y, dX, dW, db), (Y_sum + b, dX_sum, dW_sum, db_sum))
 
 
