@@ -2,8 +2,9 @@
 
 A spike is a step, S = H(x) with x = U - theta, and the step's true derivative is zero wherever it exists. Training
 replaces it, in the backward pass only, by a surrogate sigma'(x). This file is the table of those derivatives. Each is a
-plain function of a number, `f(x, a, b)` with its constants a and b, written so that the same source runs on NumPy
-arrays (the law), inside Numba (cpu) and inside a CUDA kernel: arithmetic, abs, comparisons and exp, nothing else.
+plain function of a number, `f(x, one, a, b)`, written so that the same source runs on NumPy arrays (the law), inside
+Numba (cpu) and inside a CUDA kernel: arithmetic, abs, comparisons and exp, nothing else. a and b are its constants, and
+`one` is 1 in the type of x: a literal 1.0 would make a compiled kernel compute float32 in double precision.
 
 A primitive is a function whose derivative is sigma'. It takes no part in training; the proofs use it, because in a
 network that "spikes" by the primitive the surrogate gradient is the true one. For complex x, abs and comparisons look
@@ -21,59 +22,60 @@ from npsnn import _check
 from npsnn._check import Array
 from npsnn.generator import Generator
 
-Formula = Callable[[Any, float, float], Any]
+Formula = Callable[[Any, Any, Any, Any], Any]
+Primitive = Callable[[Any, float, float], Any]
 
 
-# --- derivatives: sigma'(x) of a number, constants a and b ---------------------------------------------------------
+# --- derivatives: sigma'(x) of a number, constants one, a and b ----------------------------------------------------
 
 
-def fast_sigmoid_derivative(x: Any, k: float, _: float) -> Any:
+def fast_sigmoid_derivative(x: Any, one: Any, k: Any, _: Any) -> Any:
     """1 / (1 + k|x|)^2: Zenke & Ganguli 2018, SuperSpike, eq. 3."""
-    q = k * abs(x) + 1.0
-    return 1.0 / (q * q)
+    q = k * abs(x) + one
+    return one / (q * q)
 
 
-def atan_derivative(x: Any, alpha: float, half_pi: float) -> Any:
-    """(alpha/2) / (1 + (pi alpha x / 2)^2): Fang et al. 2021, eq. 12."""
-    q = half_pi * alpha * x
-    return alpha / 2.0 / (1.0 + q * q)
+def atan_derivative(x: Any, one: Any, half: Any, scale: Any) -> Any:
+    """(alpha/2) / (1 + (pi alpha x / 2)^2) with half = alpha/2, scale = pi alpha / 2: Fang et al. 2021, eq. 12."""
+    q = scale * x
+    return half / (one + q * q)
 
 
-def sigmoid_derivative(x: Any, k: float, _: float) -> Any:
+def sigmoid_derivative(x: Any, one: Any, k: Any, _: Any) -> Any:
     """k s(kx) (1 - s(kx)), through e^(-k|x|) <= 1, which cannot overflow: Zenke & Ganguli 2018."""
     e = np.exp(-k * abs(x))
-    return k * e / ((1.0 + e) * (1.0 + e))
+    return k * e / ((one + e) * (one + e))
 
 
-def straight_through_derivative(x: Any, _: float, __: float) -> Any:
+def straight_through_derivative(x: Any, one: Any, _: Any, __: Any) -> Any:
     """1 everywhere: Bengio, Leonard & Courville 2013."""
-    return (x == x) * 1.0
+    return (x == x) * one
 
 
-def triangular_derivative(x: Any, threshold: float, _: float) -> Any:
+def triangular_derivative(x: Any, one: Any, threshold: Any, _: Any) -> Any:
     """+threshold below, -threshold at or above: what snnTorch calls triangular."""
-    return (x < 0.0) * threshold - (x >= 0.0) * threshold
+    return (x < 0) * threshold - (x >= 0) * threshold
 
 
-def heaviside_derivative(x: Any, _: float, __: float) -> Any:
+def heaviside_derivative(x: Any, one: Any, _: Any, __: Any) -> Any:
     """The step itself: 1 above threshold, 0 at or below."""
-    return (x > 0.0) * 1.0
+    return (x > 0) * one
 
 
-def spike_rate_escape_derivative(x: Any, beta: float, k: float) -> Any:
+def spike_rate_escape_derivative(x: Any, one: Any, beta: Any, k: Any) -> Any:
     """k exp(-beta |x - 1|): snnTorch's, whose peak lies one unit above threshold."""
-    return k * np.exp(-beta * abs(x - 1.0))
+    return k * np.exp(-beta * abs(x - one))
 
 
-def leaky_spike_derivative(x: Any, slope: float, _: float) -> Any:
+def leaky_spike_derivative(x: Any, one: Any, slope: Any, _: Any) -> Any:
     """1 above, `slope` at or below."""
-    return (x > 0.0) * 1.0 + (x <= 0.0) * slope
+    return (x > 0) * one + (x <= 0) * slope
 
 
-def sparse_fast_sigmoid_derivative(x: Any, k: float, B: float) -> Any:
+def sparse_fast_sigmoid_derivative(x: Any, one: Any, k: Any, B: Any) -> Any:
     """The fast sigmoid's where x > B, else 0: Perez-Nieves & Goodman 2021."""
-    q = k * abs(x) + 1.0
-    return (x > B) * 1.0 / (q * q)
+    q = k * abs(x) + one
+    return (x > B) * one / (q * q)
 
 
 # --- primitives: functions whose derivative is the above -----------------------------------------------------------
@@ -88,8 +90,8 @@ def _fast_sigmoid_primitive(x: Array, k: float, _: float) -> Array:
     return x / (1.0 + k * _abs(x))
 
 
-def _atan_primitive(x: Array, alpha: float, half_pi: float) -> Array:
-    return np.arctan(half_pi * alpha * x) / (2.0 * half_pi)
+def _atan_primitive(x: Array, _: float, scale: float) -> Array:
+    return np.arctan(scale * x) / np.pi
 
 
 def _sigmoid_primitive(x: Array, k: float, _: float) -> Array:
@@ -145,12 +147,16 @@ class Surrogate:
     formula: Formula
     a: float = 0.0
     b: float = 0.0
-    primitive_formula: Formula | None = None
+    primitive_formula: Primitive | None = None
 
     def derivative(self, x: Any, step: int = 0) -> Array:
         """sigma'(x), elementwise, in x's dtype. `step` is the time step; only SSO, which is random, looks at it."""
         x = _real_array(x)
-        return np.asarray(self.formula(x, self.a, self.b), dtype=x.dtype)
+        return np.asarray(self.formula(x, *self.constants(x.dtype)), dtype=x.dtype)
+
+    def constants(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+        """(one, a, b) as numbers of `dtype`, for `formula`."""
+        return dtype.type(1), dtype.type(self.a), dtype.type(self.b)
 
     @property
     def compiles(self) -> bool:
@@ -259,7 +265,7 @@ def atan(alpha: float = 2.0) -> Surrogate:
     array(1.)
     """
     a = _positive(alpha, "alpha", "atan")
-    return Surrogate(f"atan(alpha={alpha})", atan_derivative, a, np.pi / 2, _atan_primitive)
+    return Surrogate(f"atan(alpha={alpha})", atan_derivative, a / 2, np.pi / 2 * a, _atan_primitive)
 
 
 def sigmoid(slope: float = 25) -> Surrogate:

@@ -7,8 +7,7 @@
 - One loop serves all resets: `subtract`, `zero` and `attached` choose between terms, and a term that the law has not is
   left out, not multiplied by 0: that would turn an infinite one into NaN.
 - The surrogate's source is the law's, compiled into the kernel; a surrogate that is a NumPy function is called first,
-  step by step, and the kernel reads what it gave: T + 1 further arrays of M. In float32 the formula's literals make
-  it run in double precision; what comes out is rounded to float32 before it is used.
+  step by step, and the kernel reads what it gave: T + 1 further arrays of M.
 - No other array of (T, M) is made than S, U and dI.
 """
 
@@ -69,7 +68,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     slope[: last - first] = recorded[t + 1, first:last]
                 else:
                     for m in range(first, last):
-                        slope[m - first] = sigma(U_t[m] - theta[m], a, b)
+                        slope[m - first] = sigma(U_t[m] - theta[m], one, a, b)
                 for m in range(first, last):
                     R_next = one if U_t[m] > theta[m] else nothing
                     # --- reset
@@ -128,7 +127,7 @@ def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> t
     _backward_kernel(sigma.formula)(
         absent if dS is None else _rows(dS), absent if dmem is None else _rows(dmem),
         U.reshape(T, -1), U_before.reshape(-1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
-        absent if sigma.compiles else _recorded(cache), number(sigma.a), number(sigma.b),
+        absent if sigma.compiles else _recorded(cache), *sigma.constants(U.dtype)[1:],
         reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset,
         dI.reshape(len(dI), -1), dbeta.reshape(-1), dtheta.reshape(-1), dU_before.reshape(-1),
     )  # fmt: skip
