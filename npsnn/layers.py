@@ -25,6 +25,8 @@ RESETS = ("subtract", "zero", "none")
 class Layer:
     """What every layer offers; the methods here are those of a layer without parameters."""
 
+    image = False  # whether a sample must be (channels, height, width)
+
     def init_params(self, generator: Generator, dtype: Any = np.float32) -> dict[str, Array]:
         """Fresh parameters, name -> array, drawn in PyTorch's order (C10)."""
         return {}
@@ -113,6 +115,8 @@ class Conv2d(_Weighted):
     >>> layer.out_shape((50, 128, 1, 28, 28))
     (50, 128, 12, 24, 24)
     """
+
+    image = True
 
     def __init__(
         self,
@@ -214,6 +218,8 @@ class Linear(_Weighted):
 
 class _Pool2d(Layer):
     """What max and average pooling share: the arguments and the shapes."""
+
+    image = True
 
     def __init__(
         self,

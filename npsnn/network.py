@@ -271,6 +271,8 @@ class Sequential:
             raise ValueError(f"state has {len(state.U)} neuron layers, the network has {len(rest)}")
         U_before: list[Array | None] = []
         for i, layer in enumerate(self.layers):
+            if layer.image and len(shape) != 5:
+                raise ValueError(f"{self._where(i)}: input has shape {shape}, expected (T, B, channels, height, width)")
             shape = layer.out_shape(shape, self._where(i))
             if isinstance(layer, Leaky):
                 shape = (T, *shape[1:])

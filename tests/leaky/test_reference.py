@@ -100,10 +100,18 @@ def test_a_static_input_is_the_same_input_at_every_step():
 
 H = 1e-30
 SURROGATES = [
-    surrogate.fast_sigmoid(slope=3), surrogate.atan(), surrogate.sigmoid(slope=4), surrogate.straight_through_estimator(),
-    surrogate.triangular(), surrogate.heaviside(), surrogate.spike_rate_escape(slope=2), surrogate.LSO(),
-    surrogate.SFS(slope=2, B=-0.5), surrogate.SSO(seed=3).for_run(), surrogate.custom_surrogate(lambda x: 1 / (1 + x * x)),
-]  # fmt: skip
+    surrogate.fast_sigmoid(slope=3),
+    surrogate.atan(),
+    surrogate.sigmoid(slope=4),
+    surrogate.straight_through_estimator(),
+    surrogate.triangular(),
+    surrogate.heaviside(),
+    surrogate.spike_rate_escape(slope=2),
+    surrogate.LSO(),
+    surrogate.SFS(slope=2, B=-0.5),
+    surrogate.SSO(seed=3).for_run(),
+    surrogate.custom_surrogate(lambda x: 1 / (1 + x * x)),
+]
 CONSTANTS = {
     "scalar": ((), ()),
     "per neuron": ((3,), (2, 3)),
