@@ -1,4 +1,4 @@
-"""Smaller and split datasets, as ``snntorch.utils`` has them, but new: what comes in is not changed. And checkpoints."""
+"""Smaller and split datasets, as ``snntorch.utils`` has them, but new: what comes in stays. And checkpoints."""
 
 from typing import Any
 
