@@ -56,7 +56,8 @@ def test_the_primitives_derivative_is_the_derivative_by_complex_step(name):
     # One complex tanh or expm1 beside one real exp: their errors, and at x = 6.5 what tanh's distance from 1 loses.
     slopes = sigma.primitive(x + 1j * STEP).imag / STEP
     np.testing.assert_allclose(slopes, sigma.derivative(x), rtol=1e-13, atol=1e-15)
-    np.testing.assert_array_equal(sigma.primitive(x + 0j).real, sigma.primitive(x))
+    # Complex division and expm1 round otherwise than real ones.
+    np.testing.assert_allclose(sigma.primitive(x + 0j).real, sigma.primitive(x), rtol=4e-15, atol=4e-16)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -115,7 +116,7 @@ def test_dtype_and_shape_are_kept(name):
     assert sigma.derivative([1, -2]).dtype == np.float64
 
 
-@pytest.mark.parametrize("name", set(TABLE) - {"spike_rate_escape", "sigmoid"})
+@pytest.mark.parametrize("name", [name for name in TABLE if name not in ("sigmoid", "spike_rate_escape")])
 def test_float32_is_float64_rounded(name):
     """Arithmetic alone: three operations of float32, 2^-24 each."""
     sigma = TABLE[name][0]
@@ -195,7 +196,9 @@ def test_a_custom_surrogate_in_snntorchs_form():
 
 
 def test_a_custom_surrogate_keeps_float32():
-    assert surrogate.custom_surrogate(lambda x: x.astype(float) * 3).derivative(np.ones(2, np.float32)).dtype == np.float32
+    assert (
+        surrogate.custom_surrogate(lambda x: x.astype(float) * 3).derivative(np.ones(2, np.float32)).dtype == np.float32
+    )
     assert surrogate.custom_surrogate(lambda x: np.abs(x) < 2).derivative(np.ones(2)).tolist() == [1, 1]
 
 
@@ -232,9 +235,7 @@ def test_a_surrogate_cannot_be_changed():
         surrogate.atan().a = 3.0
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_its_name_says_its_settings(name):
-    expected = {"fast_sigmoid": "fast_sigmoid(slope=25)", "atan": "atan(alpha=2.0)", "SFS": "SFS(slope=25, B=1)",
-                "SSO": "SSO(mean=0, variance=0.2, seed=0)"}  # fmt: skip
-    assert str(DEFAULTS[name]) == expected.get(name, str(DEFAULTS[name]))
-    assert DEFAULTS[name].name.startswith(name)
+def test_its_name_says_its_settings():
+    assert str(surrogate.atan()) == "atan(alpha=2.0)"
+    assert str(surrogate.SFS(slope=3, B=-0.5)) == "SFS(slope=3, B=-0.5)"
+    assert str(surrogate.SSO(seed=8)) == "SSO(mean=0, variance=0.2, seed=8)"
