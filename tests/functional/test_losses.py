@@ -167,7 +167,7 @@ def test_ce_max_membrane_sends_its_gradient_to_the_first_maximum():
 @pytest.mark.parametrize("name", ["ce_rate", "ce_count", "ce_max_membrane"])
 def test_cross_entropys_gradient_sums_to_zero_over_the_classes(rng, name):
     drec = LOSSES[name].value_and_grad(rng.standard_normal((T, B, C)), Y)[1]
-    np.testing.assert_allclose(drec.sum(axis=-1), 0, atol=1e-16)
+    np.testing.assert_allclose(drec.sum(axis=(0, 2)), 0, atol=4e-16)  # a class has its maximum at a step of its own
 
 
 def test_log_softmax_neither_overflows_nor_moves_with_a_shift():
