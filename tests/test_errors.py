@@ -22,6 +22,13 @@ def tutorial():
     )
 
 
+def one_channel():
+    """A convolution that makes one channel, where the next but two expects twelve."""
+    return npsnn.Sequential(
+        npsnn.Conv2d(1, 1, 5), npsnn.MaxPool2d(2), npsnn.Leaky(0.5), npsnn.Conv2d(12, 64, 5), backend="reference"
+    )
+
+
 def wrong_channels():
     """The message that the interface quotes: one channel arrives where twelve are expected."""
     return npsnn.Conv2d(12, 64, 5).out_shape((50, 128, 1, 12, 12), "3 Conv2d")
@@ -77,7 +84,20 @@ CASES = [
     (lambda: net()(X, 0), ValueError, "num_steps must be at least 1, got 0"),
     (lambda: net()(X, 2.0), TypeError, "num_steps must be an integer, got 2.0"),
     (lambda: net()(X, True), TypeError, "num_steps must be an integer, got True"),
+    (lambda: net()(np.ones((4, 3), np.int64), 5), TypeError, "x is int64, the network computes in float32; convert it: "),
+    (lambda: net(np.float64)(np.ones((4, 3), np.longdouble), 5), TypeError, "the network computes in float64: that would"),
+    (lambda: net()(nan_at((4, 3), slice(None), 1), 5), ValueError, "x has 4 NaN, first non-finite value at (0, 1)"),
+    (lambda: net()(np.ones((5, 0, 3), F32)), ValueError, "x has shape (5, 0, 3): no step, no sample or no feature in it"),
+    (lambda: net()(np.ones((4, 3), F32), -5), ValueError, "num_steps must be at least 1, got -5"),
+    (lambda: net().step(X.astype(float), net().init_state(4)), TypeError, "x_t is float64, the network computes in float32"),
+    (lambda: net().step(nan_at((4, 3), 1, 2), net().init_state(4)), ValueError, "x_t has 1 NaN"),
+    (lambda: net().step(np.ones((4, 7), F32), net().init_state(4)), ValueError, "0 Linear: input has 7 features"),
     # shapes, by layer
+    (lambda: one_channel()(np.zeros((128, 1, 28, 28), F32), 50), ValueError,
+     "3 Conv2d: input has 1 channel (shape (50, 128, 1, 12, 12)), weight expects 12"),
+    (lambda: net().summary((3,), 0), ValueError, "num_steps must be at least 1, got 0"),
+    (lambda: net().summary((7,), 5), ValueError, "0 Linear: input has 7 features"),
+    (lambda: net().summary((0,), 5), ValueError, "input_shape must be at least 1, got 0"),
     (wrong_channels, ValueError, "3 Conv2d: input has 1 channel (shape (50, 128, 1, 12, 12)), weight expects 12"),
     (lambda: tutorial()(np.ones((2, 3, 28, 28), F32), 5), ValueError,
      "0 Conv2d: input has 3 channels (shape (1, 2, 3, 28, 28)), weight expects 1"),
@@ -250,3 +270,73 @@ def test_a_refused_step_leaves_network_and_optimiser_as_they_were():
     assert optimizer.t == 0 and not optimizer.m.any()
     for name, p in n.params.items():
         np.testing.assert_array_equal(p, before[name])
+
+
+def test_shapes_and_values_are_refused_before_any_work(monkeypatch):
+    """No op is loaded, so none can have run."""
+
+    def never(name):
+        raise AssertionError("an op was asked for")
+
+    n, x = one_channel(), np.zeros((2, 1, 28, 28), F32)
+    monkeypatch.setattr(npsnn.network.backends, "load", never)
+    for call in (lambda: n(x, 5), lambda: n.forward(x, 5), lambda: n.step(x, n.init_state(2))):
+        with pytest.raises(ValueError, match="3 Conv2d: input has 1 channel"):
+            call()
+    for spoilt in (x.astype(float), x[:0], nan_at(x.shape, 1, 0, 3, 3)):
+        with pytest.raises((ValueError, TypeError), match=r"^x "):
+            n(spoilt, 5)
+
+
+def test_a_refused_gradient_leaves_the_tape_as_good_as_new():
+    n, tape = forward_tape(net())
+    d = np.random.default_rng(0).standard_normal(REC.shape).astype(F32)
+    before = n.backward(tape, d)
+    for spoilt in (d[:4], d.astype(float), nan_at(d.shape, 1, 1, 1)):
+        with pytest.raises((ValueError, TypeError)):
+            n.backward(tape, spoilt)
+    after = n.backward(tape, d)
+    for name, g in before.items():
+        np.testing.assert_array_equal(after[name], g)
+
+
+# --- what is accepted in silence, and should not be -----------------------------------------------------------------
+
+
+def masked(a):
+    return np.ma.masked_array(a, mask=np.ones(a.shape, bool))
+
+
+def foreign_tape():
+    other = npsnn.Sequential(npsnn.Linear(3, 5), npsnn.Leaky(0.5), backend="reference")
+    return net().backward(other.forward(X, 5)[2], np.zeros((5, 4, 5), F32))
+
+
+SILENT = {
+    "masked targets": lambda: SF.ce_rate_loss()(REC, masked(Y)),
+    "masked recording": lambda: SF.ce_rate_loss()(masked(REC), Y),
+    "one axis for a step": lambda: net().step(np.ones(3, F32), net().init_state(3)),
+    "no feature for a step": lambda: npsnn.Sequential(npsnn.Flatten()).step(np.ones((4, 0), F32), npsnn.State(4, ())),
+    "another network's tape": foreign_tape,
+    "masked beta": lambda: npsnn.Leaky(masked(np.ones(3) / 2)),
+}
+
+
+@pytest.mark.xfail(reason="is accepted", strict=True)
+@pytest.mark.parametrize("name", SILENT)
+def test_what_means_nothing_is_refused(name):
+    with pytest.raises((ValueError, TypeError)):
+        SILENT[name]()
+
+
+@pytest.mark.xfail(reason="NumPy's own error, which names neither Leaky nor beta", strict=True)
+def test_a_ragged_constant_is_refused_by_name():
+    with pytest.raises((ValueError, TypeError), match=r"^Leaky: beta"):
+        npsnn.Leaky([[0.5], [0.5, 0.5]])
+
+
+@pytest.mark.xfail(reason="dict.update does not go through __setitem__: nothing reaches the network", strict=True)
+def test_params_update_reaches_the_network():
+    n = net()
+    n.params.update({"0.bias": np.full(2, 9, F32)})
+    assert n.params["0.bias"].tolist() == [9, 9]

@@ -7,18 +7,7 @@ import pytest
 
 import npsnn
 from npsnn import surrogate
-
-
-@pytest.fixture(params=["reference", "cpu"])
-def backend(request):
-    if request.param == "cpu":
-        pytest.importorskip("numba", reason="the cpu backend needs Numba")
-    return request.param
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
+from tests.helpers import close, complex_step
 
 
 def small(backend, dtype=np.float32, seed=3, **neuron):
@@ -218,6 +207,78 @@ def test_both_backends_agree(rng):
         np.testing.assert_allclose(a[name], b[name], rtol=0, atol=1e-12 * np.abs(b[name]).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+@pytest.mark.parametrize("detach", [True, False], ids=["detached", "attached"])
+def test_backward_of_a_whole_network_is_its_complex_step_derivative(backend, rng, static, detach):
+    """Every weight, bias and constant and the input, in the run with hard spikes; the law's layers carry the step."""
+    net = small(backend, np.float64, detach_reset=detach)
+    x = images(rng, net, B=2, T=None if static else 3)
+    spk_rec, mem_rec, tape = net.forward(x, num_steps=3 if static else None)
+    assert 0.1 < spk_rec.mean() < 0.9
+    dspk, dmem = rng.standard_normal(spk_rec.shape), rng.standard_normal(mem_rec.shape)
+    names = list(net.params)
+
+    def loss(x, *values):
+        x, params = x[None] if static else x, dict(zip(names, values, strict=True))
+        for i, layer in enumerate(net.layers):
+            own = {name.partition(".")[2]: p for name, p in params.items() if name.startswith(f"{i}.")}
+            steps = {"num_steps": 3} if isinstance(layer, npsnn.Leaky) else {}
+            x, cache = layer.forward(x, own, **steps)
+        return (dspk * x).sum() + (dmem * cache.U).sum()
+
+    grads = net.backward(tape, dspk, dmem, input_grad=True)
+    for name, expected in zip(["input", *names], complex_step(loss, x, *net.params.values()), strict=True):
+        close(grads[name], expected)
+
+
+@pytest.mark.parametrize(
+    "beta, like, passes", [(1.25, 1.0, False), (-0.25, 0.0, False), (1.0, 1.0, True), (0.0, 0.0, True)]
+)
+def test_a_loaded_beta_beyond_its_range_is_clipped_and_gets_no_gradient(backend, rng, beta, like, passes):
+    x, d = 3 * rng.standard_normal((6, 4, 3)), rng.standard_normal((6, 4, 3))
+    net = npsnn.Sequential(npsnn.Leaky(0.5, learn_beta=True), dtype=np.float64, backend=backend)
+    net.load_state_dict({"0.beta": np.array(beta)})
+    spk_rec, mem_rec, tape = net.forward(x)
+    plain = npsnn.Sequential(npsnn.Leaky(like), dtype=np.float64, backend=backend)
+    for ours, expected in zip((spk_rec, mem_rec), plain(x), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    grads = net.backward(tape, d)
+    assert grads["0.beta"].shape == ()
+    assert (grads["0.beta"] != 0) == passes
+    assert net.params["0.beta"] == beta
+
+
+def test_a_stochastic_surrogate_has_a_key_a_run_and_the_tape_keeps_it(backend, rng):
+    """Backward twice: the same bits. Two runs, or two seeds: others. The same seed again: the same runs."""
+    x, d = images(rng, small("reference")), rng.standard_normal((6, 4, 5)).astype(np.float32)
+
+    def runs(seed):
+        net = small(backend)
+        neuron = npsnn.Leaky(0.5, spike_grad=surrogate.SSO(seed=seed))
+        net = npsnn.Sequential(*net.layers[:2], neuron, *net.layers[3:], backend=backend, seed=3)
+        net.params["0.weight"] *= 6
+        gradients = []
+        for _ in range(2):
+            tape = net.forward(x, 6)[2]
+            first, second = net.backward(tape, d), net.backward(tape, d)
+            same(first, second)
+            gradients.append(first["0.weight"])
+        return gradients
+
+    one, again, other = runs(1), runs(1), runs(2)
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one[0], one[1])
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_upstream_gradients_that_are_not_given_are_zero(backend, rng):
+    net = small(backend)
+    spk_rec, _, tape = net.forward(images(rng, net), 6)
+    d, zero = rng.standard_normal(spk_rec.shape).astype(np.float32), np.zeros_like(spk_rec)
+    same(net.backward(tape, d), net.backward(tape, d, zero))
+    same(net.backward(tape, dmem=d), net.backward(tape, zero, d))
+
+
 # --- parameters and state dicts ------------------------------------------------------------------------------------
 
 
@@ -300,8 +361,9 @@ def test_snntorchs_neuron_buffers_are_held_against_the_network():
 # --- what a person reads -------------------------------------------------------------------------------------------
 
 
-def test_summary_counts_parameters_and_the_bytes_of_the_tape(rng):
-    net = small("reference")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_summary_counts_parameters_and_the_bytes_of_the_tape(rng, dtype):
+    net = small("reference", dtype)
     text = net.summary((2, 9, 8), num_steps=6)
     x = images(rng, net, B=1)
     caches = net.forward(x, 6)[2].caches

@@ -96,6 +96,48 @@ def test_a_static_input_is_the_same_input_at_every_step():
         np.testing.assert_array_equal(a, b)
 
 
+# --- one neuron through time, backward by hand -----------------------------------------------------------------------
+
+# beta = 1/2, theta = 1, U[-1] = 1/4, and currents such that U = 3/4, 5/4, 1/4, 7/4, so R = 0, 0, 1, 0. The slope is 4:
+# sigma' = 1/4, 1/4, 1/16, 1/16, and 1/16 at t = -1. With dS = 1, -2, 12, 8 every number is a binary fraction; each dU
+# reads g + dmem + carried, from the last step to the first.
+CURRENTS = {
+    "subtract": [5 / 8, 7 / 8, 5 / 8, 13 / 8],
+    "zero": [5 / 8, 7 / 8, 1 / 4, 13 / 8],
+    "none": [5 / 8, 7 / 8, -3 / 8, 13 / 8],
+}
+TABLES = {
+    # dU[3] = 1/2 - 1, dU[2] = 3/4 - 1/4, dU[1] = -1/2 + 1/2 + 1/4, dU[0] = 1/4 + 1/8
+    ("subtract", True): ([0, 1 / 2, 0, -1], [3 / 8, 1 / 4, 1 / 2, -1 / 2], 25 / 32, -3 / 2, 3 / 16),
+    ("none", True): ([0, 1 / 2, 0, -1], [3 / 8, 1 / 4, 1 / 2, -1 / 2], 25 / 32, -1, 3 / 16),
+    # dU[2] carries nothing to dU[1], which was reset: dU[1] = -1/2 + 3/4
+    ("zero", True): ([0, 3 / 4, 0, -1], [3 / 8, 1 / 4, 1 / 2, -1 / 2], 5 / 32, -1, 3 / 16),
+    # dR[3] = 1/2: g[2] = (12 + 1/2)/16; dR[2] = -17/32: g[1] = (-2 - 17/32)/4; dR[1] = -17/128; dR[0] = -145/512
+    ("subtract", False): (
+        [0, 1 / 2, 0, -1], [145 / 512, 17 / 128, 17 / 32, -1 / 2], 1453 / 2048, -11295 / 8192, 1015 / 8192,
+    ),
+    # dR[3] = 1/16: g[2] = 193/256; dR[2] = -5/8 129/256: g[1] = -4741/8192; dR[1] = -3/8 1403/8192; dR[0] = -1/8 dU[0]
+    ("zero", False): (
+        [0, 3 / 4, 0, -1], [83775 / 262144, 1403 / 8192, 129 / 256, -1 / 2],
+        83775 / 2**20 + 3 / 4 * 1403 / 8192 - 1 / 8,
+        -(-83775 / 2**25 + 61327 / 2**18 - 4741 / 8192 + 193 / 256 + 1 / 2), 83775 * 63 / 2**25,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reset, detach", TABLES)
+def test_backward_by_hand(reset, detach):
+    dmem, dU, dbeta, dtheta, dU_before = TABLES[reset, detach]
+    I, d, dS = (np.reshape(a, (4, 1, 1)) * 1.0 for a in (CURRENTS[reset], dmem, [1, -2, 12, 8]))
+    options = {"sigma": surrogate.fast_sigmoid(slope=4), "reset_mechanism": reset, "detach_reset": detach}
+    S, cache = leaky_forward(I, np.array(0.5), np.array(1.0), np.full((1, 1), 0.25), num_steps=4, **options)
+    assert cache.U.ravel().tolist() == [3 / 4, 5 / 4, 1 / 4, 7 / 4]
+    assert S.ravel().tolist() == [0, 1, 0, 1]
+    ours = leaky_backward(dS, d, cache)
+    assert ours[0].ravel().tolist() == dU
+    assert (ours[1], ours[2], ours[3].item()) == (dbeta, dtheta, dU_before)
+
+
 # --- complex step: the surrogate gradient of the run with hard spikes (C5), h = 1e-30 ------------------------------
 
 H = 1e-30
