@@ -74,16 +74,12 @@ def array(x: Any, dtype: np.dtype[Any], name: str, where: str = "") -> Array:
     TypeError for integers, bools, objects, complex and for a float dtype that would lose digits;
     ValueError for NaN and inf.
     """
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{prefix(where)}{name} is a masked array; fill it first: {name}.filled(0)")
-    try:
-        a = np.asarray(x)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise TypeError(f"{prefix(where)}{name} is not an array: {error}") from None
+    a = plain(x, name, where)
     if a.dtype.kind in "iub":
+        images = ", and for images of 0..255 divide by 255" if name == "x" else ""
         raise TypeError(
             f"{prefix(where)}{name} is {a.dtype}, the network computes in {dtype}; convert it: "
-            f"{name}.astype(np.{dtype}), and for images of 0..255 divide by 255"
+            f"{name}.astype(np.{dtype}){images}"
         )
     if a.dtype.kind != "f":
         raise TypeError(f"{prefix(where)}{name} is {a.dtype}, expected {dtype}")
@@ -97,6 +93,16 @@ def array(x: Any, dtype: np.dtype[Any], name: str, where: str = "") -> Array:
     return a
 
 
+def plain(x: Any, name: str, where: str = "") -> Array:
+    """`x` as NumPy has it; TypeError for what is ragged, no array at all, or masked, since the mask would be lost."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{prefix(where)}{name} is a masked array; fill it first: {name}.filled(0)")
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise TypeError(f"{prefix(where)}{name} is not an array: {error}") from None
+
+
 def shape(x: Array, expected: tuple[int, ...], name: str, where: str = "") -> None:
     """Refuse `x` unless its shape is `expected`."""
     if x.shape != tuple(expected):
@@ -105,7 +111,7 @@ def shape(x: Array, expected: tuple[int, ...], name: str, where: str = "") -> No
 
 def labels(targets: Any, batch: int, classes: int, name: str = "targets") -> Array:
     """Class numbers as int64 of shape (batch,), each in [0, classes)."""
-    t = np.asarray(targets)
+    t = plain(targets, name)
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers (class numbers), got {t.dtype}")
     shape(t, (batch,), name)

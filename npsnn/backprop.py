@@ -82,7 +82,6 @@ def TBPTT(
     >>> round(loss, 4)
     0.6412
     """
-    _check.whole(K, "K")
     return _epoch(net, loader, optimizer, criterion, num_steps, time_var, time_first, regularization, progress, K)
 
 
@@ -115,6 +114,8 @@ def _batches(
     for i, (data, targets) in enumerate(loader):
         x = data if time_first else np.swapaxes(data, 0, 1)
         T = x.shape[0] if num_steps is None else num_steps
+        if T == 0:
+            raise ValueError(f"batch {i} has no step (shape {data.shape})")
         if K is not None and K > T:
             raise ValueError(f"K is {K}, batch {i} has {T} steps")
         loss, state, recordings = 0.0, None, []
@@ -173,6 +174,8 @@ def _value_and_grads(
 def _check_arguments(
     net: Sequential, criterion: Any, num_steps: int | None, time_var: bool, time_first: bool, K: int | None
 ) -> None:
+    if K is not None:
+        _check.whole(K, "K")
     if not hasattr(criterion, "value_and_grad"):
         raise TypeError(f"criterion must be a loss, such as functional.ce_rate_loss(), got {criterion!r}")
     if criterion.on == "mem" and not isinstance(net.layers[-1], Leaky):

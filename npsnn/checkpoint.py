@@ -20,6 +20,11 @@ from npsnn.optim import Adam
 
 FORMAT = "npsnn checkpoint 1"
 
+# What the zip and .npy readers raise on a damaged file; OSError is a seek to where the file is not.
+_UNREADABLE = (
+    ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+
 
 def save(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | None = None, **extra: Any) -> None:
     """Write a checkpoint; a crash at any moment leaves the old file or the new one.
@@ -78,15 +83,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _members(path: str | os.PathLike[str]) -> dict[str, Array]:
-    try:
-        with open(path, "rb") as file:
+    with open(path, "rb") as file:
+        try:
             if file.read(2) != b"PK":
                 raise ValueError("it is no .npz file")
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{os.fspath(path)}: not a readable checkpoint: {error}") from None
+        except _UNREADABLE as error:
+            raise ValueError(f"{os.fspath(path)}: not a readable checkpoint: {error}") from None
 
 
 def _sort(name: str, value: Any, arrays: dict[str, Array], plain: dict[str, Any]) -> None:

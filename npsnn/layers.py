@@ -37,16 +37,21 @@ class Layer:
 
     def forward(self, x: Array, params: Params, *, backend: str = "reference") -> tuple[Array, Any]:
         """(y, cache) for x (..., *features); the cache is all that backward needs beside the parameters."""
-        x = self._door(x, "x")
+        backend = backends.resolve(backend)
+        x = self._door(x, "x", backend)
         self.out_shape(x.shape, type(self).__name__)
-        return self.run(x, params, backends.load(backends.resolve(backend)))
+        self._check_params(params, x.dtype)
+        return self.run(x, params, backends.load(backend))
 
     def backward(
         self, dy: Array, cache: Any, params: Params, *, backend: str = "reference"
     ) -> tuple[Array, dict[str, Array]]:
         """(dx, grads) for dy = dL/dy and the same parameters as in forward; grads has the keys of params."""
-        dy = self._door(dy, "dy")
-        dx, grads = self.run_back(dy, cache, params, backends.load(backends.resolve(backend)), True)
+        backend = backends.resolve(backend)
+        dy = self._door(dy, "dy", backend)
+        _check.shape(dy, self.y_shape(cache), "dy", type(self).__name__)
+        self._check_params(params, dy.dtype)
+        dx, grads = self.run_back(dy, cache, params, backends.load(backend), True)
         assert dx is not None
         return dx, grads
 
@@ -64,11 +69,32 @@ class Layer:
         """Bytes that the tape keeps for an input of `shape` (T, B, *features), T = 1 where it is static."""
         return 0
 
-    def _door(self, x: Any, name: str) -> Array:
-        """x as a float or complex array, and finite."""
+    def param_shapes(self) -> dict[str, Shape]:
+        """Name -> shape of every parameter."""
+        return {}
+
+    def y_shape(self, cache: Any) -> Shape:
+        """The shape of the y that came with this cache."""
+        raise NotImplementedError
+
+    def _check_params(self, params: Params, dtype: np.dtype[Any]) -> None:
+        """Refuse parameters of other names, shapes or dtypes than the layer and its input have."""
+        where, expected = type(self).__name__, self.param_shapes()
+        if set(params) != set(expected):
+            names, wanted = (", ".join(sorted(p)) or "none" for p in (params, expected))
+            raise ValueError(f"{where}: params are {names}, expected {wanted}")
+        for name, shape in expected.items():
+            value = np.asarray(params[name])
+            _check.shape(value, shape, name, where)
+            if value.dtype != dtype and dtype.kind != "c":
+                raise TypeError(f"{where}: {name} is {value.dtype}, the input is {dtype}")
+
+    def _door(self, x: Any, name: str, backend: str) -> Array:
+        """x as a finite float array; on the reference backend also as a complex one, for the proof's mode."""
         where = type(self).__name__
-        x = np.asarray(x)
-        if x.dtype == np.complex128:
+        x = _check.plain(x, name, where)
+        if x.dtype == np.complex128 and backend == "reference":
+            _check.finite(x, name, where)
             return np.ascontiguousarray(x)
         return _check.array(x, x.dtype if x.dtype in _check.FLOATS else np.dtype(np.float32), name, where)
 
@@ -94,6 +120,14 @@ class _Weighted(Layer):
         if self.bias:
             params["bias"] = generator.uniform(-bias_bound, bias_bound, (self.weight_shape[0],), dtype)
         return params
+
+    def param_shapes(self) -> dict[str, Shape]:
+        """Weight, and bias where there is one."""
+        return {"weight": self.weight_shape, **({"bias": self.weight_shape[:1]} if self.bias else {})}
+
+    def y_shape(self, cache: Any) -> Shape:
+        """From the input's."""
+        return self.out_shape((*cache.lead, *cache.cache.X.shape[1:]))
 
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
         """The input."""
@@ -238,6 +272,10 @@ class _Pool2d(Layer):
         """(..., C, H_out, W_out); a remainder that fills no window is left out, as in PyTorch."""
         return (*shape[:-2], *_spatial(self, shape, where or type(self).__name__))
 
+    def y_shape(self, cache: Any) -> Shape:
+        """From the input's."""
+        return self.out_shape((*cache.lead, *cache.cache.X_shape[1:]))
+
     def _geometry(self) -> dict[str, tuple[int, int]]:
         return {"kernel": self.kernel_size, "stride": self.stride, "padding": self.padding}
 
@@ -314,6 +352,10 @@ class Flatten(Layer):
             raise ValueError(f"{where}: input has shape {shape}, expected (T, B, *features)")
         return (*shape[:2], math.prod(shape[2:]))
 
+    def y_shape(self, cache: Any) -> Shape:
+        """From the input's."""
+        return self.out_shape(cache)
+
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """y and the shape of x."""
         return x.reshape(self.out_shape(x.shape)), x.shape
@@ -369,6 +411,11 @@ class Leaky(Layer):
         self.reset_mechanism = reset_mechanism
         self.detach_reset = _check.flag(detach_reset, "detach_reset", "Leaky")
 
+    def param_shapes(self) -> dict[str, Shape]:
+        """The learnable constants' own."""
+        learnable = {"beta": self.learn_beta, "threshold": self.learn_threshold}
+        return {name: getattr(self, name).shape for name, learn in learnable.items() if learn}
+
     def init_params(self, generator: Generator, dtype: Any = np.float32) -> dict[str, Array]:
         """The learnable constants at their given values; nothing is drawn."""
         params = {}
@@ -402,14 +449,19 @@ class Leaky(Layer):
         backend: str = "reference",
     ) -> tuple[Array, Any]:
         """(S, cache) for currents x (T, B, *N), or (1, B, *N) shown `num_steps` times; cache.U is the membrane."""
-        x = self._door(x, "x")
+        backend = backends.resolve(backend)
+        x = self._door(x, "x", backend)
         if x.ndim < 2:
             raise ValueError(f"Leaky: x has shape {x.shape}, expected (T, B, *features)")
         self.out_shape(x.shape)
         T = len(x) if num_steps is None else _check.whole(num_steps, "num_steps", 1, "Leaky")
         if T != len(x) and len(x) != 1:
             raise ValueError(f"Leaky: x has {len(x)} steps (shape {x.shape}), num_steps is {T}")
-        return self.fire(x, params, backends.load(backends.resolve(backend)), T, U_before)
+        self._check_params(params, x.dtype)
+        if U_before is not None:
+            U_before = self._door(U_before, "U_before", backend)
+            _check.shape(U_before, x.shape[1:], "U_before", "Leaky")
+        return self.fire(x, params, backends.load(backend), T, U_before)
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """S and the op's cache, as many steps as x has."""
@@ -436,8 +488,13 @@ class Leaky(Layer):
         self, dy: Array, cache: Any, params: Params, *, dmem: Array | None = None, backend: str = "reference"
     ) -> tuple[Array, dict[str, Array]]:
         """(dI, grads) for dy = dL/dS and, where given, dmem = dL/dU."""
-        dy = self._door(dy, "dy")
-        dx, grads, _ = self.fire_back(dy, dmem, cache, backends.load(backends.resolve(backend)))
+        backend = backends.resolve(backend)
+        dy = self._door(dy, "dy", backend)
+        _check.shape(dy, cache.U.shape, "dy", "Leaky")
+        if dmem is not None:
+            dmem = self._door(dmem, "dmem", backend)
+            _check.shape(dmem, cache.U.shape, "dmem", "Leaky")
+        dx, grads, _ = self.fire_back(dy, dmem, cache, backends.load(backend))
         return dx, grads
 
     def run_back(
@@ -476,7 +533,7 @@ class Leaky(Layer):
 
 def _constant(value: Any, name: str) -> Array:
     """A neuron's constant as a float64 array of its own, finite."""
-    array = np.array(value)
+    array = _check.plain(value, name, "Leaky")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"Leaky: {name} must be a number or an array of numbers, got {value!r}")
     array = array.astype(np.float64)

@@ -23,6 +23,7 @@ class State(NamedTuple):
 class Tape(NamedTuple):
     """What one forward pass keeps for its backward: nothing in it changes, whatever becomes of the network."""
 
+    layers: tuple[Layer, ...]  # of the network that made it
     params: FlatParams  # as they were
     caches: tuple[Any, ...]  # one a layer
     num_steps: int
@@ -68,9 +69,9 @@ class Sequential:
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: layer {i} is no layer of npsnn: {layer!r}")
         self.layers = tuple(layers)
+        if dtype is None or np.dtype(dtype) not in _check.FLOATS:
+            raise TypeError(f"Sequential: dtype must be float32 or float64, got {dtype and np.dtype(dtype)}")
         self.dtype = np.dtype(dtype)
-        if self.dtype not in _check.FLOATS:
-            raise TypeError(f"Sequential: dtype must be float32 or float64, got {self.dtype}")
         self.backend = backends.resolve(backend)
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         self._params = FlatParams.pack([layer.init_params(generator, self.dtype) for layer in layers], self.dtype)
@@ -98,7 +99,11 @@ class Sequential:
         params = self._params.copy()
         spk_rec, mem_rec, caches, U = self._run(params, x.copy(), T, state, keep=True)
         mem_rec = None if mem_rec is None else mem_rec.copy()
-        return spk_rec, mem_rec, Tape(params, caches, T, num_steps is not None, spk_rec.shape, State(x.shape[1], U))
+        return (
+            spk_rec,
+            mem_rec,
+            Tape(self.layers, params, caches, T, num_steps is not None, spk_rec.shape, State(x.shape[1], U)),
+        )
 
     def backward(
         self,
@@ -155,7 +160,7 @@ class Sequential:
 
         A loop over `step` gives bit for bit what one call over the sequence gives.
         """
-        x = _check.array(x_t, self.dtype, "x_t")[None]
+        x, _ = self._door(x_t, 1, "x_t")
         spk_rec, mem_rec, _, U = self._run(self._params, x, 1, state, keep=False)
         return (spk_rec[0], None if mem_rec is None else mem_rec[0]), State(state.batch_size, U)
 
@@ -225,18 +230,19 @@ class Sequential:
     def _where(self, i: int) -> str:
         return f"{i} {type(self.layers[i]).__name__}"
 
-    def _door(self, x: Any, num_steps: int | None) -> tuple[Array, int]:
+    def _door(self, x: Any, num_steps: int | None, name: str = "x") -> tuple[Array, int]:
         """x as (T or 1, B, *features) in the network's dtype, and T."""
-        x = _check.array(x, self.dtype, "x")
+        x = _check.array(x, self.dtype, name)
         if num_steps is not None:
             x, T = x[None], _check.whole(num_steps, "num_steps")
         else:
             T = x.shape[0] if x.ndim else 0
         if x.ndim < 3:
             expected = "(T, B, *features)" if num_steps is None else "(B, *features) with num_steps"
-            raise ValueError(f"x has shape {x.shape if num_steps is None else x.shape[1:]}, expected {expected}")
+            given = x.shape if num_steps is None else x.shape[1:]
+            raise ValueError(f"{name} has shape {given}, expected {expected}")
         if 0 in x.shape:
-            raise ValueError(f"x has shape {x.shape}: no step, no sample or no feature in it")
+            raise ValueError(f"{name} has shape {x.shape}: no step, no sample or no feature in it")
         return x, T
 
     def _run(
@@ -289,8 +295,8 @@ class Sequential:
         """dspk and dmem, checked; dspk summed over time where the output was repeated (C12)."""
         if dspk is None and dmem is None and dstate is None:
             raise ValueError("backward: give dspk, dmem or both")
-        if len(tape.caches) != len(self.layers):
-            raise ValueError(f"backward: the tape is of {len(tape.caches)} layers, the network has {len(self.layers)}")
+        if tape.layers != self.layers:
+            raise ValueError("backward: the tape is of another network")
         fires = isinstance(self.layers[-1], Leaky)
         if dmem is not None and not fires:
             raise ValueError(f"backward: dmem given, but the last layer, {self.layers[-1]!r}, has no membrane")

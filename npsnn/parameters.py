@@ -24,9 +24,26 @@ class NamedViews(dict[str, Array]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name not in self:
             raise KeyError(f"no parameter {name!r}; there are {', '.join(self)}")
-        value = np.asarray(value)
+        value = _check.plain(value, name)
+        if value.dtype.kind not in "fiu":
+            raise TypeError(f"{name} must be real numbers, got {value.dtype}")
         _check.shape(value, self[name].shape, name)
+        _check.finite(value, name)
         self[name][...] = value
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Assign to several names."""
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def __ior__(self, other: Any) -> "NamedViews":  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TypeError("a network's parameters can be assigned to, not added or taken away")
+
+    __delitem__ = pop = popitem = clear = setdefault = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)

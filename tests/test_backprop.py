@@ -258,7 +258,6 @@ def test_arguments_are_refused_before_the_first_batch(options, kind, message):
         backprop.TBPTT(net, never(), optim.Adam(net), **{"criterion": SF.ce_rate_loss(), "K": 1, **options})
 
 
-@pytest.mark.xfail(reason="ends in an error of range, of concatenate, or in none", strict=True)
 @pytest.mark.parametrize("T, K", [(0, None), (7, 0), (7, -1)])
 def test_no_steps_or_a_K_below_1_is_refused_by_name(T, K):
     net = network()

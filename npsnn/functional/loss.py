@@ -52,7 +52,7 @@ def as_number(value: Any) -> float:
 
 def recording(rec: Any, name: str) -> Array:
     """`rec` as a finite (T, B, classes) array of at least one step, sample and class."""
-    rec = np.asarray(rec)
+    rec = _check.plain(rec, "the recording", name)
     if rec.dtype not in (*_check.FLOATS, np.dtype(np.complex128)):
         raise TypeError(f"{name}: the recording is {rec.dtype}, expected float32 or float64")
     if rec.ndim != 3:
