@@ -24,10 +24,12 @@ def main():
         npsnn.Leaky(beta=0.5),
     )
     assert net.backend == "reference", net.backend
+    for name in ("0.weight", "4.weight"):
+        net.params[name] *= 4  # so that it fires from the first step
     images, targets = next(iter(npsnn.data.DataLoader(npsnn.data.mnist("train"), 32)))
     loss_fn, optimizer = SF.ce_rate_loss(), npsnn.optim.Adam(net, lr=1e-2)
     losses = []
-    for _ in range(3):
+    for _ in range(6):
         spk_rec, _, tape = net.forward(images, num_steps=8)
         loss, dspk = loss_fn.value_and_grad(spk_rec, targets)
         optimizer.step(net.backward(tape, dspk=dspk))
