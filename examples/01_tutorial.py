@@ -142,5 +142,5 @@ utils.save(folder / "tutorial.npz", net, optimizer)
 again = npsnn.Sequential(*net.layers, seed=1)
 again.load_state_dict(utils.load(folder / "tutorial.npz")["net"])
 np.testing.assert_array_equal(again(images, num_steps)[0], spk_rec)
-# With this seed one class may still be silent after an epoch, which leaves some 84 per cent; more epochs wake it.
+# With this seed one class may stay silent, which leaves some 84 per cent (docs/benchmarks.md says why).
 assert test_acc_hist[-1] > 0.8, "the tutorial's network learns MNIST in one epoch"
