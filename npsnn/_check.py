@@ -76,7 +76,7 @@ def array(x: Any, dtype: np.dtype[Any], name: str, where: str = "") -> Array:
     """
     a = plain(x, name, where)
     if a.dtype.kind in "iub":
-        images = ", and for images of 0..255 divide by 255" if name == "x" else ""
+        images = ", and for images of 0..255 divide by 255" if a.dtype == np.uint8 else ""
         raise TypeError(
             f"{prefix(where)}{name} is {a.dtype}, the network computes in {dtype}; convert it: "
             f"{name}.astype(np.{dtype}){images}"
