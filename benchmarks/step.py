@@ -8,7 +8,6 @@ machine that slows down slows all of them. Prints medians and the ratio to the f
 
 import argparse
 import time
-import warnings
 from statistics import median
 
 import numpy as np
@@ -34,38 +33,11 @@ def npsnn_step(backend, params, x, targets):
 
 
 def snntorch_step(params, x, targets):
-    """The tutorial's own loop."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import snntorch as snn
-        import torch
-        from snntorch import functional, surrogate, utils
-        from torch import nn
+    """The same of the tutorial's own loop."""
+    from benchmarks.peer import SnnTorch
 
-    torch.set_num_threads(2)
-
-    def neuron(**more):
-        return snn.Leaky(beta=0.5, spike_grad=surrogate.fast_sigmoid(slope=25), init_hidden=True, **more)
-
-    net = nn.Sequential(
-        nn.Conv2d(1, 12, 5), nn.MaxPool2d(2), neuron(), nn.Conv2d(12, 64, 5), nn.MaxPool2d(2), neuron(),
-        nn.Flatten(), nn.Linear(1024, 10), neuron(output=True),
-    )  # fmt: skip
-    net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in params.items()}, strict=False)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    loss_fn = functional.ce_rate_loss()
-    x, targets = torch.from_numpy(x.copy()), torch.from_numpy(targets.copy())
-
-    def step():
-        utils.reset(net)
-        spk_rec = torch.stack([net(x)[0] for _ in range(T)])
-        loss = loss_fn(spk_rec, targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    peer = SnnTorch(params)
+    return lambda: peer.step(x, targets)
 
 
 def main():

@@ -17,10 +17,10 @@ from npsnn.generator import Generator as Generator
 from npsnn.layers import AvgPool2d as AvgPool2d
 from npsnn.layers import Conv2d as Conv2d
 from npsnn.layers import Flatten as Flatten
-from npsnn.layers import Leaky as Leaky
 from npsnn.layers import Linear as Linear
 from npsnn.layers import MaxPool2d as MaxPool2d
 from npsnn.network import Firing as Firing
 from npsnn.network import Sequential as Sequential
 from npsnn.network import State as State
 from npsnn.network import Tape as Tape
+from npsnn.neuron import Leaky as Leaky

@@ -8,8 +8,8 @@ import numpy as np
 
 from npsnn import _check
 from npsnn._check import Array
-from npsnn.layers import Leaky
 from npsnn.network import Sequential, Tape
+from npsnn.neuron import Leaky
 from npsnn.optim import Adam
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from npsnn import _check, backends
 from npsnn._check import Array
 from npsnn.generator import Generator
-from npsnn.layers import Layer, Leaky
+from npsnn.layer import Layer
+from npsnn.neuron import Leaky
 from npsnn.parameters import FlatParams
 from npsnn.state_dict import LoadResult, match
 

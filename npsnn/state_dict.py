@@ -7,7 +7,8 @@ import numpy as np
 
 from npsnn import _check
 from npsnn._check import Array
-from npsnn.layers import RESETS, Layer, Leaky
+from npsnn.layer import Layer
+from npsnn.neuron import RESETS, Leaky
 
 
 class LoadResult(NamedTuple):

@@ -16,8 +16,9 @@ import npsnn
 from npsnn import _check, _files, backprop, checkpoint, data, surrogate
 from npsnn import functional as SF
 from npsnn.generator import Generator
-from npsnn.layers import Conv2d, Flatten, Leaky, Linear, MaxPool2d
+from npsnn.layers import Conv2d, Flatten, Linear, MaxPool2d
 from npsnn.network import Firing, Sequential
+from npsnn.neuron import Leaky
 from npsnn.optim import Adam
 
 LOSSES = {

@@ -14,9 +14,9 @@ OPS = ("conv2d", "pool2d", "linear", "leaky", "adam", "functional")
 FLOORS = {
     0: ("_check", "_files", "_jit", "surrogate", "generator"),
     1: OPS,
-    2: ("backends", "parameters", "layers", "state_dict"),
+    2: ("backends", "parameters", "layer", "layers", "neuron", "state_dict"),
     3: ("network", "optim"),
-    4: ("backprop", "checkpoint", "data", "spikegen", "spikeplot", "utils", "training", "pictures"),
+    4: ("backprop", "checkpoint", "data", "spikegen", "spikeplot", "utils", "training", "pictures", "verify"),
     5: ("cli",),
     6: ("__main__", "__init__"),
 }
