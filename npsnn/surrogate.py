@@ -13,7 +13,7 @@ at the real part (C5).
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -148,6 +148,7 @@ class Surrogate:
     a: float = 0.0
     b: float = 0.0
     primitive_formula: Primitive | None = None
+    smooth: bool = field(default=False, kw_only=True)  # the proofs' smooth mode: the primitive in place of the spike
 
     def derivative(self, x: Any, step: int = 0) -> Array:
         """sigma'(x), elementwise, in x's dtype. `step` is the time step; only SSO, which is random, looks at it."""
@@ -229,12 +230,15 @@ def spike(x: Array, sigma: Surrogate, step: int = 0) -> Array:
     """S = H(x): 1 where x > 0, else 0, in x's dtype (C2: x = 0 does not spike).
 
     For complex x it is H(Re x) + sigma'(Re x) (x - Re x): the imaginary part carries the surrogate's tangent (C5).
+    In the smooth mode it is sigma's primitive, whose derivative sigma' truly is.
 
     >>> spike(np.array([-0.5, 0.0, 0.5]), fast_sigmoid())
     array([0., 0., 1.])
     >>> spike(np.array([0.04 + 1e-30j]), fast_sigmoid(slope=25)).imag
     array([2.5e-31])
     """
+    if sigma.smooth:
+        return sigma.primitive(x)
     S = (x.real > 0).astype(x.dtype)
     if np.iscomplexobj(x):
         S = S + sigma.derivative(x.real, step) * (x - x.real)

@@ -105,6 +105,8 @@ def leaky_forward(
     detach_reset: bool = True,
 ) -> tuple[Array, LeakyCache]:
     """As reference.leaky_forward."""
+    if sigma.smooth:
+        raise ValueError(f"surrogate {sigma}: the smooth mode is for the reference backend")
     T, shape = num_steps, I.shape[1:]
     if U_before is None:
         U_before = np.zeros(shape, I.dtype)
