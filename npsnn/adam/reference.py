@@ -30,8 +30,7 @@ def adam_step(
     >>> round(p.item(), 12), round(m.item(), 12), round(v.item(), 12)
     (0.5, 0.4, 0.16)
     """
-    if weight_decay != 0.0:
-        g = g + weight_decay * p  # (A1)
+    g = g + weight_decay * p  # (A1)
     m[...] = b1 * m + (1 - b1) * g  # (A2)
     v[...] = b2 * v + (1 - b2) * (g * g)  # (A3)
     step, correction = lr / (1 - b1**t), float(np.sqrt(1 - b2**t))

@@ -1,0 +1,182 @@
+"""Plant every mutant, run the tests of its file, and say which mutants live.
+
+Each mutant has a process of its own, forked from one that has loaded NumPy, Numba and pytest but nothing of npsnn. The
+kernels run as plain Python (NUMBA_DISABLE_JIT=1). A mutant that no test kills must stand in survivors.txt with the
+reason why it is no change of meaning; one that stands there and is killed is reported too.
+
+    python -m tests.mutants                       every mutant of every file
+    python -m tests.mutants --every 20            a sample: each 20th
+    python -m tests.mutants --only leaky/cpu      one file
+"""
+
+import argparse
+import importlib.abc
+import importlib.util
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ["NUMBA_DISABLE_JIT"] = "1"
+
+import numba
+import numpy as np
+import pytest
+
+from tests.mutants.mutate import Mutant, mutants
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = "tests/verify/test_golden.py"
+# File -> the tests that answer for it: its own first, for they are quickest.
+TARGETS = {
+    "conv2d/reference": ["tests/conv2d/test_reference.py"],
+    "pool2d/reference": ["tests/pool2d/test_reference.py"],
+    "linear/reference": ["tests/linear/test_reference.py"],
+    "leaky/reference": ["tests/leaky/test_reference.py"],
+    "adam/reference": ["tests/adam/test_reference.py"],
+    "functional/reference": ["tests/functional/test_losses.py"],
+    "conv2d/cpu": ["tests/conv2d/test_twins.py"],
+    "pool2d/cpu": ["tests/pool2d/test_twins.py"],
+    "linear/cpu": ["tests/linear/test_twins.py"],
+    "leaky/cpu": ["tests/leaky/test_twins.py"],
+    "adam/cpu": ["tests/adam/test_twins.py"],
+    "surrogate": ["tests/test_surrogate.py", "tests/test_errors.py"],
+    "optim": ["tests/test_optim.py", "tests/test_errors.py"],
+    "functional/loss": ["tests/functional/test_losses.py", "tests/test_errors.py"],
+    "functional/accuracy": ["tests/functional/test_accuracy.py", "tests/test_errors.py"],
+    "functional/regularizer": ["tests/functional/test_losses.py", "tests/test_errors.py"],
+}
+SURVIVORS = Path(__file__).with_name("survivors.txt")
+
+
+class Verdict(NamedTuple):
+    """What became of a mutant."""
+
+    target: str
+    mutant: Mutant
+    fate: str  # "killed", "slow" (killed by the clock) or "lives"
+
+
+class _Planted(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
+    """Imports one module from other source than its file's."""
+
+    def __init__(self, name: str, path: str, source: str) -> None:
+        self.name, self.path, self.source = name, path, source
+
+    def find_spec(self, fullname, path, target=None):
+        return importlib.util.spec_from_loader(fullname, self, origin=self.path) if fullname == self.name else None
+
+    def get_data(self, path):
+        return self.source.encode()
+
+    def get_filename(self, fullname):
+        return self.path
+
+
+class Trial:
+    """The tests of `target` running on `source`, in a process of their own."""
+
+    def __init__(self, target: str, source: str, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+        self.pid = os.fork()
+        if self.pid == 0:
+            os._exit(_run_tests(target, source))
+
+    def fate(self) -> str | None:
+        """ "killed", "slow" or "lives"; None while it runs."""
+        done, status = os.waitpid(self.pid, os.WNOHANG)
+        if done:
+            return "killed" if status else "lives"
+        if time.monotonic() < self.end:
+            return None
+        os.kill(self.pid, 9)
+        os.waitpid(self.pid, 0)
+        return "slow"
+
+
+def fates(target: str, sources: list[str], seconds: float, jobs: int) -> list[str]:
+    """The fate of each source, `jobs` of them at a time."""
+    waiting, running, result = list(enumerate(sources)), {}, {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            number, source = waiting.pop(0)
+            running[number] = Trial(target, source, seconds)
+        for number, trial in list(running.items()):
+            fate = trial.fate()
+            if fate:
+                result[number] = fate
+                del running[number]
+        time.sleep(0.01)
+    return [result[number] for number in range(len(sources))]
+
+
+def _run_tests(target: str, source: str) -> int:
+    """In the child: 0 if every test passes."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.chdir(ROOT)
+    path = ROOT / "npsnn" / f"{target}.py"
+    sys.meta_path.insert(0, _Planted("npsnn." + target.replace("/", "."), str(path), source))
+    # A compiled kernel gives no warning where NumPy's scalars do.
+    quiet = ["-W", "ignore::RuntimeWarning"] if target.endswith("cpu") else []
+    quick = [*quiet, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:doctest", "-o", "addopts=--import-mode=importlib"]
+    return int(pytest.main([*quick, *TARGETS[target]]))
+
+
+def survivors() -> dict[tuple[str, str], str]:
+    """(file, change) -> why it is no change of meaning."""
+    known = {}
+    for line in SURVIVORS.read_text("utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            target, change, reason = (part.strip() for part in line.split("|"))
+            known[target, change] = reason
+    return known
+
+
+def judge(target: str, every: int, start: int, jobs: int) -> list[Verdict]:
+    """The verdict on every `every`-th mutant of one file."""
+    source = (ROOT / "npsnn" / f"{target}.py").read_text("utf-8")
+    begun = time.monotonic()
+    if fates(target, [source], 600.0, 1) != ["lives"]:
+        raise SystemExit(f"{target}: its tests fail, or take ten minutes, without any mutant")
+    limit = 20 + 10 * (time.monotonic() - begun)
+    chosen = mutants(source)[start % every :: every]
+    found = fates(target, [m.source for m in chosen], limit, jobs)
+    return [Verdict(target, m, fate) for m, fate in zip(chosen, found, strict=True)]
+
+
+def main() -> int:
+    """0 where no mutant lives without a reason."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--every", type=int, default=1, help="take each n-th mutant of a file")
+    parser.add_argument("--start", type=int, default=0, help="from this one on, so that samples can differ")
+    parser.add_argument("--only", action="append", choices=TARGETS, help="this file alone; may be repeated")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at a time")
+    args = parser.parse_args()
+    assert numba.config.DISABLE_JIT and np and "npsnn" not in sys.modules
+    known, verdicts = survivors(), []
+    print(f"{'file':24}{'mutants':>8}{'killed':>8}{'by clock':>10}{'equivalent':>12}{'ALIVE':>8}", flush=True)
+    for target in args.only or TARGETS:
+        found = judge(target, args.every, args.start, args.jobs)
+        verdicts += found
+        print(_row(target, found, known), flush=True)
+        for v in found:
+            if v.fate == "lives" and (target, v.mutant.change) not in known:
+                print(f"    ALIVE line {v.mutant.line}: {v.mutant.change}", flush=True)
+    print(_row("all", verdicts, known))
+    return int(any(v.fate == "lives" and (v.target, v.mutant.change) not in known for v in verdicts))
+
+
+def _row(name: str, verdicts: list[Verdict], known: dict[tuple[str, str], str]) -> str:
+    fates = Counter(
+        "equivalent" if v.fate == "lives" and (v.target, v.mutant.change) in known else v.fate for v in verdicts
+    )
+    counts = f"{fates['killed']:>8}{fates['slow']:>10}{fates['equivalent']:>12}{fates['lives']:>8}"
+    return f"{name:24}{len(verdicts):>8}{counts}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
