@@ -207,3 +207,31 @@ def test_the_real_part_of_a_complex_run_is_the_real_run():
     S2, cache2 = leaky_forward(I + 1j * H, beta + 0j, theta + 0j, **options)
     np.testing.assert_array_equal(S2.real, S)
     np.testing.assert_array_equal(cache2.U.real, cache.U)
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+def test_both_ends_of_beta_carry_the_tangent(reset, end):
+    rng = np.random.default_rng(3)
+    I, theta, U_before = rng.standard_normal((4, 2, 3)) + 0.7, np.array(0.75), rng.standard_normal((2, 3))
+    options = {"num_steps": 4, "sigma": surrogate.atan(), "reset_mechanism": reset, "detach_reset": False}
+    dS, dmem = rng.standard_normal(I.shape), rng.standard_normal(I.shape)
+    _, cache = leaky_forward(I, np.array(end), theta, U_before, **options)
+    _, dbeta, _, _ = leaky_backward(dS, dmem, cache)
+    _, expected, _, _ = complex_step_gradients([I, np.array(end), theta, U_before], options, dS, dmem)
+    assert expected != 0
+    np.testing.assert_allclose(dbeta, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("T", [1, 2, 3])
+def test_a_static_input_is_the_same_input_at_every_step(T):
+    I = np.array([[[0.5, 0.75, 1.5]]])
+    options = {"num_steps": T, "sigma": surrogate.atan(), "detach_reset": False}
+    d = np.arange(3.0 * T).reshape(T, 1, 3)
+    S, cache = leaky_forward(I, np.array(0.5), np.array(1.0), **options)
+    S_long, cache_long = leaky_forward(np.repeat(I, T, axis=0), np.array(0.5), np.array(1.0), **options)
+    np.testing.assert_array_equal(S, S_long)
+    np.testing.assert_array_equal(cache.U, cache_long.U)
+    dI, dI_long = leaky_backward(d, None, cache)[0], leaky_backward(d, None, cache_long)[0]
+    assert dI.shape == (1, 1, 3)
+    np.testing.assert_allclose(dI, dI_long.sum(axis=0, keepdims=True), rtol=1e-15)

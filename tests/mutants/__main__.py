@@ -129,9 +129,9 @@ def _run_tests(target: str, source: str) -> int:
 def survivors() -> dict[tuple[str, str], str]:
     """(file, change) -> why it is no change of meaning."""
     known = {}
-    for line in SURVIVORS.read_text("utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            target, change, reason = (part.strip() for part in line.split("|"))
+    for block in SURVIVORS.read_text("utf-8").strip().split("\n\n"):
+        if not block.startswith("#"):
+            target, change, reason = (line.strip() for line in block.splitlines())
             known[target, change] = reason
     return known
 

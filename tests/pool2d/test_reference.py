@@ -138,7 +138,7 @@ def test_backward_is_the_complex_step_derivative(rng, case):
         close(backward(dY, cache), expected)
 
 
-@pytest.mark.parametrize("kernel, dtype", [((16, 16), np.uint8), ((257, 1), np.int32)])
+@pytest.mark.parametrize("kernel, dtype", [((16, 16), np.uint8), ((17, 16), np.int32), ((257, 1), np.int32)])
 def test_a_place_takes_one_byte_up_to_256_and_none_is_lost(kernel, dtype):
     X = np.zeros((1, 1, *kernel))
     X[0, 0, -1, -1] = 1

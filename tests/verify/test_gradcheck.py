@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import npsnn
+from npsnn import data, surrogate, training
 from npsnn import functional as SF
-from npsnn import surrogate
 from npsnn.verify import central_differences, gradcheck
 from npsnn.verify.gradcheck import OF_ENTRY, OF_LARGEST
 
@@ -222,3 +222,15 @@ def test_the_smooth_mode_is_refused_by_a_compiled_backend():
     layer = npsnn.Leaky(0.5, spike_grad=replace(surrogate.atan(), smooth=True))
     with pytest.raises(ValueError, match="the smooth mode is for the reference backend"):
         layer.forward(np.ones((2, 1, 1)), {}, backend="cpu")
+
+
+def test_the_whole_tutorial_network_in_random_directions(backend):
+    net = training.build(training.Settings(backend=backend), seed=0)
+    for name, value in net.params.items():
+        if name.endswith("weight"):
+            value *= 2  # so that all three layers fire from the start
+    images = data.mnist("train")
+    report = gradcheck(net, images.images()[:2], images.targets[:2], SF.ce_rate_loss(), 12, most=10, directions=2)
+    assert report.ok, f"\n{report}"
+    assert {a.name: (a.entries, a.directions) for a in report.arrays}["3.weight"] == (0, 2)
+    assert all(a.largest > 0 for a in report.arrays)

@@ -14,7 +14,7 @@ from npsnn import functional as SF
 from npsnn import surrogate
 from npsnn.conv2d.reference import conv2d_backward
 from npsnn.functional import reference as losses
-from npsnn.leaky.reference import leaky_backward, leaky_forward
+from npsnn.leaky.reference import clip01, leaky_backward, leaky_forward
 from npsnn.linear.reference import linear_backward
 from npsnn.pool2d.reference import avgpool2d_backward, maxpool2d_backward
 from npsnn.verify import gradcheck
@@ -185,6 +185,13 @@ def check(fault):
     x = rng.uniform(0, 1.5, (2, 1, 6, 6))
     state = npsnn.State(2, tuple(1.5 * rng.random((2, *n)) for n in ((2, 4, 4), (3, 1, 1), (2,))))
     return gradcheck(net, x, np.array([1, 0]), fault.loss, 6, state=state, smooth=fault.smooth)
+
+
+def test_a_planted_fault_is_there_inside_the_block_and_nowhere_else():
+    beta = np.array(1.5)
+    with planted(clip01, "0 * beta + 1", "0 * beta + 2"):
+        assert clip01(beta) == 2
+    assert clip01(beta) == 1
 
 
 def test_there_are_at_least_sixteen():
