@@ -189,3 +189,11 @@ def test_settings_out_of_range(settings, kind, message):
 def test_a_net_is_asked_for():
     with pytest.raises(TypeError, match="Adam: net must be a Sequential, got dict"):
         Adam({})
+
+
+def test_a_state_from_before_the_first_step_loads():
+    net = npsnn.Sequential(npsnn.Linear(2, 1), backend="reference")
+    fresh, other = Adam(net), Adam(net)
+    other.step({"0.weight": np.ones((1, 2), np.float32), "0.bias": np.ones(1, np.float32)})
+    other.load_state_dict(fresh.state_dict())
+    assert other.t == 0 and not other.m.any() and not other.v.any()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from npsnn import surrogate
+from npsnn.generator import Generator
 from npsnn.surrogate import spike
 from tests.helpers import STEP
 
@@ -239,3 +240,31 @@ def test_its_name_says_its_settings():
     assert str(surrogate.atan()) == "atan(alpha=2.0)"
     assert str(surrogate.SFS(slope=3, B=-0.5)) == "SFS(slope=3, B=-0.5)"
     assert str(surrogate.SSO(seed=8)) == "SSO(mean=0, variance=0.2, seed=8)"
+
+
+# --- what the mutants showed to be untested -------------------------------------------------------------------------
+
+
+def test_the_noise_of_a_run_is_the_generators_own():
+    """The key is the generator's next number, the noise at step t that of a generator seeded with key + t."""
+    x = -np.ones(1000)
+    key = Generator(3).int64() % 2**32
+    sigma = surrogate.SSO(mean=0.25, variance=0.5, seed=3).for_run()
+    for step in (0, 1, 5):
+        u = Generator((key + step) % 2**32).uniform(0.0, 1.0, x.shape, np.float64)
+        np.testing.assert_array_equal(sigma.derivative(x, step), (u - 0.5 + 0.25) * 0.5)
+
+
+def test_only_a_formula_alone_compiles():
+    assert surrogate.atan().compiles and surrogate.LSO().compiles
+    assert not surrogate.SSO().compiles and not surrogate.custom_surrogate(np.abs).compiles
+
+
+def test_the_primitive_of_an_integer_is_a_float():
+    y = surrogate.fast_sigmoid(slope=1).primitive(np.array([1, -3]))
+    assert y.dtype == np.float64 and y.tolist() == [0.5, -0.75]
+
+
+def test_a_custom_surrogate_is_told_where_the_spikes_are():
+    sigma = surrogate.custom_surrogate(lambda x, grad, spikes: grad * spikes)
+    assert sigma.derivative(np.array([-1.0, 0.0, 0.5, 2.0])).tolist() == [0, 0, 1, 1]

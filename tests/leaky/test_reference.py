@@ -224,7 +224,7 @@ def test_both_ends_of_beta_carry_the_tangent(reset, end):
 
 
 @pytest.mark.parametrize("T", [1, 2, 3])
-def test_a_static_input_is_the_same_input_at_every_step(T):
+def test_a_static_input_of_few_steps(T):
     I = np.array([[[0.5, 0.75, 1.5]]])
     options = {"num_steps": T, "sigma": surrogate.atan(), "detach_reset": False}
     d = np.arange(3.0 * T).reshape(T, 1, 3)

@@ -4,6 +4,7 @@ The forward pass has the law's bits. So has the backward pass where the surrogat
 exp and Numba's differ in the last bit.
 """
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -186,3 +187,30 @@ def test_memory_order_does_not_matter():
         both(cpu, *scattered, same_at_every_step, np.asfortranarray(dmem)),
         both(cpu, I, beta, theta, U_before, same_at_every_step.copy(), dmem),
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("detach", [True, False], ids=["detached", "attached"])
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_membrane_at_its_threshold_does_not_spike(reset, detach, dtype):
+    """U is 1, theta, at the first step, from 1 before it: no spike, no reset, in forward and backward (C2)."""
+    I, U_before = np.array([0.5, 0.25, 0.75]).reshape(3, 1, 1).astype(dtype), np.ones((1, 1), dtype)
+    beta, theta, d = (np.array(v, dtype) for v in (0.5, 1.0, 1.0))
+    d = np.broadcast_to(d, I.shape)
+    settings = {"num_steps": 3, "sigma": surrogate.LSO(0.25), "reset_mechanism": reset, "detach_reset": detach}
+    ours = both(cpu, I, beta, theta, U_before, d, d, **settings)
+    same_bits(ours, both(reference, I, beta, theta, U_before, d, d, **settings))
+    assert ours[1].ravel().tolist() == [1, 0.75, 1.125] and ours[0].ravel().tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["varying", "static"])
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_one_step_and_two(num_steps, static):
+    drawing = draw("float64", static=static, num_steps=num_steps)
+    same_bits(both(cpu, *drawing, num_steps=num_steps), both(reference, *drawing, num_steps=num_steps))
+
+
+def test_the_smooth_mode_is_refused():
+    sigma = dataclasses.replace(surrogate.atan(), smooth=True)
+    with pytest.raises(ValueError, match="the smooth mode is for the reference backend"):
+        cpu.leaky_forward(np.ones((1, 1, 1)), np.array(0.5), np.array(1.0), num_steps=1, sigma=sigma)

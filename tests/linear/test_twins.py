@@ -10,7 +10,15 @@ pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
 from npsnn.linear import cpu
 
 # N, K, M; blocks of K, and runs of N, that are whole, cut, and fewer than one
-CASES = [(3, 5, 2), (1, 1, 1), (7, 2 * cpu.BLOCK + 3, 10), (cpu.ROWS + 6, cpu.BLOCK, 33), (4, 3, 1), (1, 90, 7)]
+CASES = [
+    (3, 5, 2),
+    (1, 1, 1),
+    (7, 2 * cpu.BLOCK + 3, 10),
+    (cpu.ROWS + 6, cpu.BLOCK, 33),
+    (4, 3, 1),
+    (1, 90, 7),
+    (2, 3, 8),
+]
 
 
 def draw(case, dtype, dyadic=False):

@@ -2,8 +2,12 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
+
+# What only helps has no doctests, and a file that skips itself while it is collected would stay half imported.
+collect_ignore = [path.name for path in Path(__file__).parent.glob("*.py") if not path.name.startswith("test_")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -13,6 +17,10 @@ def one_torch_thread():
     if torch is None:
         yield
         return
+    if importlib.util.find_spec("numba"):
+        import numba
+
+        numba.get_num_threads()  # starts Numba's threads: done later, that would undo PyTorch's setting (shared OpenMP)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

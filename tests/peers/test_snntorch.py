@@ -1,35 +1,33 @@
-"""snnTorch 1.0.0 itself, run beside npsnn: the same numbers, and each deliberate difference shown to be one.
+"""snnTorch 1.0.0 itself, run beside npsnn: the same numbers.
 
-snnTorch computes in float32 even where it is asked for float64: its surrogates cast the spike, its constants given as
-numbers are float32, two of its losses add up in float32. In float64 it is exact to the bit with beta, threshold and the
-graded factor given as float64 tensors and a spike function that keeps the dtype (`snn_leaky`).
+How snnTorch is brought to compute in float64 stands in `snntorch_peer.py`; where npsnn differs on purpose, in
+`test_differences.py`; more of the neuron, the losses and the accuracies, drawn at random, in `test_random_snntorch.py`.
 """
 
-import importlib
 import importlib.util
 import math
-import warnings
 
 import numpy as np
 import pytest
 
 import npsnn
 from npsnn import backprop, functional, surrogate
+from tests.peers import snntorch_peer
 from tests.peers import torch_network as peer
+from tests.peers.snntorch_peer import (
+    fire,
+    snn,
+    snn_backprop,
+    snn_functional,
+    snn_leaky,
+    snn_surrogate,
+    snn_utils,
+    their_derivative,
+    their_loss,
+    torch,
+)
 
-torch = pytest.importorskip("torch", reason="needs PyTorch")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    snn = pytest.importorskip("snntorch", reason="needs snnTorch")
-    snn_backprop = importlib.import_module("snntorch.backprop")
-    snn_functional = importlib.import_module("snntorch.functional")
-    snn_surrogate = importlib.import_module("snntorch.surrogate")
-    snn_utils = importlib.import_module("snntorch.utils")
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(snn.__version__ != "1.0.0", reason="compared with snnTorch 1.0.0"),
-]
+pytestmark = snntorch_peer.marks
 
 needs_numba = pytest.mark.skipif(not importlib.util.find_spec("numba"), reason="needs Numba")
 BACKENDS = ["reference", pytest.param("cpu", marks=needs_numba)]
@@ -37,21 +35,6 @@ RESETS = ["subtract", "zero", "none"]
 
 
 # --- the neuron ----------------------------------------------------------------------------------------------------
-
-
-def snn_leaky(beta, threshold, **arguments):
-    """snntorch.Leaky in float64 throughout."""
-    given = {"spike_grad": peer.spike_function("atan", {}), "graded_spikes_factor": peer.tensor(1.0)}
-    return snn.Leaky(beta=peer.tensor(beta), threshold=peer.tensor(threshold), **{**given, **arguments})
-
-
-def fire(lif, I):
-    """(S, U) of an snnTorch neuron from rest, each (T, B, *N)."""
-    mem, steps = torch.zeros_like(I[0]), []
-    for I_t in I:
-        S, mem = lif(I_t, mem)
-        steps.append((S, mem))
-    return tuple(torch.stack(rec) for rec in zip(*steps, strict=True))
 
 
 def constants(kind):
@@ -120,13 +103,6 @@ SAME = [
 ]
 
 
-def their_derivative(spike_grad, x):
-    x = torch.tensor(x, requires_grad=True)
-    S = spike_grad(x)
-    S.backward(torch.ones_like(S))
-    return S.detach().numpy(), x.grad.numpy()
-
-
 def ulps(a, b):
     """How many float32 apart, at most."""
     spacing = np.spacing(np.maximum(np.abs(a), np.abs(b)).astype(np.float32))
@@ -169,21 +145,6 @@ def test_sso_above_the_threshold_and_within_its_bounds_below():
         assert np.abs(below).max() <= 0.1 and below.std() > 0.05
 
 
-def test_difference_their_lso_cannot_be_called():
-    with pytest.raises(TypeError):
-        their_derivative(snn_surrogate.LSO(), X)
-    assert np.array_equal(surrogate.LSO().derivative(X), np.where(X > 0, 1, np.float32(0.1)))
-
-
-def test_difference_their_sigmoid_is_nan_far_below_the_threshold():
-    far = np.array([-2.0, -3.4, -3.6, -10.0], np.float32)
-    _, theirs = their_derivative(snn_surrogate.sigmoid(), far)
-    ours = surrogate.sigmoid().derivative(far)
-    assert np.isnan(theirs[2:]).all() and np.isfinite(ours).all()
-    assert (theirs[:2] == 0).all()  # (e + 1)^2 has overflowed already
-    np.testing.assert_allclose(ours, 25 * np.exp(25 * far.astype(np.float64)), rtol=1e-5, atol=1e-37)
-
-
 # --- losses and accuracies -----------------------------------------------------------------------------------------
 
 
@@ -191,14 +152,6 @@ def recordings(dtype, T=9, B=6, C=5):
     rng = np.random.default_rng(4)
     S = (rng.random((T, B, C)) < 0.3).astype(dtype)
     return S, rng.normal(0.5, 1, (T, B, C)).astype(dtype), rng.integers(0, C, B)
-
-
-def their_loss(loss_fn, rec, y):
-    """(value, gradient) of an snnTorch loss."""
-    rec = torch.tensor(rec, requires_grad=True)
-    value = loss_fn(rec, torch.tensor(y))
-    value.backward()
-    return value.item(), rec.grad.numpy()
 
 
 LOSSES = [
@@ -227,38 +180,6 @@ def test_losses_and_their_gradients(name, arguments, dtype):
     assert d.dtype == dtype
     assert value == pytest.approx(their_value, rel=rtol)
     np.testing.assert_allclose(d, their_d, rtol=0, atol=rtol * np.abs(their_d).max())
-
-
-def test_difference_mse_membrane_raises_an_off_target_below_the_on_target_to_zero():
-    y = np.array([1, 0])
-    perfect = np.where(np.arange(3) == y[:, None], 1.0, -1.0)[None].repeat(4, axis=0)
-    ours = functional.mse_membrane_loss(on_target=1, off_target=-1)
-    value, d = ours.value_and_grad(perfect, y)
-    assert value == 0 and not d.any()
-    theirs = snn_functional.mse_membrane_loss(on_target=1, off_target=-1)
-    their_value, their_d = their_loss(theirs, perfect, y)
-    assert their_value == pytest.approx(2 / 3) and their_d.any()
-    # Theirs is the loss with off_target = 0:
-    assert functional.mse_membrane_loss(on_target=1, off_target=0)(perfect, y) == pytest.approx(their_value)
-
-
-def test_accuracies():
-    rng = np.random.default_rng(6)
-    for rate in (0.0, 0.05, 0.2, 0.6, 1.0):
-        S, y = (rng.random((7, 200, 4)) < rate).astype(np.float32), rng.integers(0, 4, 200)
-        for name in ("accuracy_rate", "accuracy_temporal"):
-            theirs = getattr(snn_functional, name)(torch.tensor(S), torch.tensor(y))
-            assert getattr(functional, name)(S, y) == pytest.approx(float(theirs), abs=1e-12), (name, rate)
-
-
-def test_l1_rate_sparsity():
-    S, _, _ = recordings("float64")
-    reg, their_reg = functional.l1_rate_sparsity(Lambda=1e-3), snn_functional.l1_rate_sparsity(Lambda=1e-3)
-    rec = torch.tensor(S, requires_grad=True)
-    value = their_reg(rec)
-    value.backward()
-    assert reg(S) == pytest.approx(value.item(), rel=1e-14)
-    assert np.array_equal(reg.value_and_grad(S)[1], rec.grad.numpy())
 
 
 # --- networks: weights, state dicts --------------------------------------------------------------------------------

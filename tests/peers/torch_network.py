@@ -137,6 +137,7 @@ class Run(NamedTuple):
     params: dict[str, Any]  # the leaves
     x: Any  # the leaf
     neurons: dict[int, tuple[Any, Any, Any]]  # layer -> (S, U, theta)
+    currents: dict[str, Any]  # layer -> what its parameters make at each step, (T, B, ...); "input": x at each step
 
 
 def build(description, **arguments):
@@ -150,28 +151,34 @@ def build(description, **arguments):
     return npsnn.Sequential(*layers, **arguments)
 
 
-def run(description, params, x, num_steps=None):
-    """The network of a description in torch, with parameters given as arrays: x as npsnn's networks take it."""
-    leaves = {name: tensor(value).requires_grad_() for name, value in params.items()}
-    leaf = tensor(x).requires_grad_()
-    y = leaf if num_steps is None else leaf.expand(num_steps, *leaf.shape)
-    neurons = {}
-    for i, (kind, given) in enumerate(description):
-        own = {name.partition(".")[2]: value for name, value in leaves.items() if name.startswith(f"{i}.")}
-        if kind == "Leaky":
-            y, neurons[i] = _neuron(y, given, own)
-        else:
-            y = LAYERS[kind](y.flatten(0, 1), given, own).unflatten(0, y.shape[:2])
-    mem_rec = neurons[i][1] if i in neurons else None
-    return Run(y, mem_rec, leaves, leaf, neurons)
-
-
-def _neuron(y, given, own):
+def leaky_neuron(y, given, own):
+    """(S, U, theta) of a described neuron; `own` holds those of its constants that are learnt."""
     beta = own.get("beta", tensor(given["beta"]))
     theta = own.get("threshold", tensor(given.get("threshold", 1.0)))
     options = {name: given[name] for name in ("reset_mechanism", "detach_reset") if name in given}
-    S, U = leaky(y, beta, theta, spike_function(*given.get("spike_grad", ("atan", {}))), **options)
-    return S, (S, U, theta)
+    return *leaky(y, beta, theta, spike_function(*given.get("spike_grad", ("atan", {}))), **options), theta
+
+
+def run(description, params, x, num_steps=None, neuron=leaky_neuron):
+    """The network of a description in torch, with parameters given as arrays: x as npsnn's networks take it.
+
+    `neuron` computes the Leaky layers; it may put another leaf with the same value into `own`.
+    """
+    leaves = {name: tensor(value).requires_grad_() for name, value in params.items()}
+    leaf = tensor(x).requires_grad_()
+    y = leaf if num_steps is None else leaf.expand(num_steps, *leaf.shape)
+    neurons, currents = {}, {"input": y}
+    for i, (kind, given) in enumerate(description):
+        own = {name.partition(".")[2]: value for name, value in leaves.items() if name.startswith(f"{i}.")}
+        if kind == "Leaky":
+            currents[str(i)] = y
+            neurons[i] = neuron(y, given, own)
+            y = neurons[i][0]
+            leaves.update({f"{i}.{name}": value for name, value in own.items()})
+        else:
+            y = currents[str(i)] = LAYERS[kind](y.flatten(0, 1), given, own).unflatten(0, y.shape[:2])
+    mem_rec = neurons[i][1] if i in neurons else None
+    return Run(y, mem_rec, leaves, leaf, neurons, currents)
 
 
 def _conv2d(x, given, own):
@@ -253,9 +260,24 @@ def total_loss(result, y, terms):
 
 def gradients(result, loss):
     """name -> array, and "input": zero where the loss does not depend on it."""
+    return backward(result, loss)[0]
+
+
+def backward(result, loss):
+    """(the gradients by name, for each the largest entry that any one step of any one sample adds to it).
+
+    A gradient is a sum over steps, samples and places. Where its terms cancel, their size, not the sum's, says how far
+    rounding reaches.
+    """
     leaves = {**result.params, "input": result.x}
-    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    return {
+    found = torch.autograd.grad(loss, [*leaves.values(), *result.currents.values()], allow_unused=True)
+    leaf_grads, current_grads = found[: len(leaves)], found[len(leaves) :]
+    grads = {
         name: np.zeros(leaf.shape) if d is None else d.numpy()
-        for (name, leaf), d in zip(leaves.items(), found, strict=True)
+        for (name, leaf), d in zip(leaves.items(), leaf_grads, strict=True)
     }
+    largest = {
+        layer: 0.0 if d is None else d.abs().max().item()
+        for layer, d in zip(result.currents, current_grads, strict=True)
+    }
+    return grads, {name: largest[name.partition(".")[0]] for name in grads}

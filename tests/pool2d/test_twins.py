@@ -81,6 +81,17 @@ def test_infinities_and_nan_are_the_laws(dtype):
     np.testing.assert_array_equal(cache.place[somewhere], cache_law.place[somewhere])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_in_windows_that_hang_over_every_edge(dtype):
+    X = np.arange(25.0).reshape(1, 1, 5, 5).astype(dtype)
+    X[0, 0, ::2, ::2] = np.nan
+    settings = {"kernel": (3, 4), "stride": (1, 1), "padding": (1, 2)}
+    Y, cache = cpu.maxpool2d_forward(X, **settings)
+    Y_law, cache_law = reference.maxpool2d_forward(X, **settings)
+    np.testing.assert_array_equal(Y, Y_law)
+    np.testing.assert_array_equal(cache.place, cache_law.place)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_bits_do_not_depend_on_threads_or_neighbours(op):
     X, dY, settings = draw(CASES[1], "float32")
