@@ -1,4 +1,4 @@
-"""Numba's options, in one place, each with its reason (floor 0). No other file imports Numba."""
+"""Numba's options, in one place, each with its reason (floor 0). Beside it only _lanes.py imports Numba."""
 
 import threading
 from collections.abc import Callable

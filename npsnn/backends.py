@@ -7,15 +7,16 @@ from types import ModuleType
 from typing import NamedTuple
 
 NAMES = ("reference", "cpu")
-OPS = ("conv2d", "pool2d", "linear", "leaky", "adam")
+OPS = ("conv2d", "pool2d", "convpool2d", "linear", "leaky", "adam")
 
 
 class Backend(NamedTuple):
-    """The five ops of one backend, each a module with the same functions."""
+    """The ops of one backend, each a module with the same functions."""
 
     name: str
     conv2d: ModuleType
     pool2d: ModuleType
+    convpool2d: ModuleType
     linear: ModuleType
     leaky: ModuleType
     adam: ModuleType

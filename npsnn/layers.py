@@ -230,6 +230,50 @@ class MaxPool2d(_Pool2d):
         return math.prod(self.out_shape(shape)) * (1 if math.prod(self.kernel_size) <= 256 else 4)
 
 
+class ConvPool2d(Layer):
+    """A convolution and the max-pooling that follows it, run as one op: what a network makes of such a pair.
+
+    Its parameters are the convolution's. The law is npsnn/convpool2d/reference.py.
+
+    Example
+    -------
+    >>> pair = ConvPool2d(Conv2d(1, 2, 3), MaxPool2d(2))
+    >>> pair.out_shape((1, 1, 1, 6, 6))
+    (1, 1, 2, 2, 2)
+    """
+
+    image = True
+
+    def __init__(self, conv: Conv2d, pool: MaxPool2d) -> None:
+        self.conv, self.pool = conv, pool
+
+    def out_shape(self, shape: Shape, where: str = "ConvPool2d") -> Shape:
+        """The pool's, of the convolution's."""
+        return self.pool.out_shape(self.conv.out_shape(shape, where), where)
+
+    def param_shapes(self) -> dict[str, Shape]:
+        """The convolution's."""
+        return self.conv.param_shapes()
+
+    def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
+        """y and the op's cache."""
+        X, lead = _fold(x, 3)
+        pool = (self.pool.kernel_size, self.pool.stride, self.pool.padding)
+        Y, cache = ops.convpool2d.convpool2d_forward(
+            X, params["weight"], params.get("bias"), stride=self.conv.stride, padding=self.conv.padding, pool=pool
+        )
+        return Y.reshape(*lead, *Y.shape[1:]), _Folded(cache, lead)
+
+    def run_back(
+        self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        """dx and the gradients of weight and bias."""
+        dX, dW, db = ops.convpool2d.convpool2d_backward(
+            _fold(dy, 3)[0], cache.cache, params["weight"], bias=self.conv.bias, input_grad=input_grad
+        )
+        return _unfold(dX, cache.lead), self.conv._grads(dW, db)
+
+
 class AvgPool2d(_Pool2d):
     """Average pooling, as torch.nn.AvgPool2d: the padding's zeros are counted. `stride=None` means the kernel size.
 

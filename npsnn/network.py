@@ -9,6 +9,7 @@ from npsnn import _check, backends
 from npsnn._check import Array
 from npsnn.generator import Generator
 from npsnn.layer import Layer
+from npsnn.layers import Conv2d, ConvPool2d, MaxPool2d
 from npsnn.neuron import Leaky
 from npsnn.parameters import FlatParams
 from npsnn.state_dict import LoadResult, match
@@ -26,7 +27,7 @@ class Tape(NamedTuple):
 
     layers: tuple[Layer, ...]  # of the network that made it
     params: FlatParams  # as they were
-    caches: tuple[Any, ...]  # one a layer
+    caches: tuple[Any, ...]  # one a layer; None for a pool that was run with its convolution
     num_steps: int
     static: bool  # x had no time axis, and was shown num_steps times
     out_shape: tuple[int, ...]  # of spk_rec
@@ -130,8 +131,10 @@ class Sequential:
         grads: dict[str, Any] = {}
         dU_before: dict[int, Array] = {}
         lowest = 0 if input_grad or state_grad else self._lowest_with_params()
-        for i in range(len(self.layers) - 1, lowest - 1, -1):
-            layer, cache = self.layers[i], tape.caches[i]
+        for i, layer in reversed(self._plan()):
+            if i < lowest:
+                break
+            cache = tape.caches[i]
             if isinstance(layer, Leaky):
                 dmem_i = _add_last(dmem, dU_last[i], cache.U)
                 dy, layer_grads, dU_before[i] = layer.fire_back(dy, dmem_i, cache, ops)
@@ -252,10 +255,10 @@ class Sequential:
         """Down the list: (spk_rec, mem_rec, caches, U after the last step), from x (T or 1, B, *features)."""
         U_before = self._checked_state(x.shape, T, state)
         ops = backends.load(self.backend)
-        caches: list[Any] = []
+        caches: list[Any] = [None] * len(self.layers)
         U_after: list[Array | None] = []
         mem_rec = None
-        for i, layer in enumerate(self.layers):
+        for i, layer in self._plan():
             if isinstance(layer, Leaky):
                 x, cache = layer.fire(x, params.of_layer(i), ops, T, U_before[len(U_after)])
                 mem_rec = cache.U
@@ -263,10 +266,20 @@ class Sequential:
             else:
                 x, cache = layer.run(x, params.of_layer(i), ops)
                 mem_rec = None
-            caches.append(cache if keep else None)
+            caches[i] = cache if keep else None
         if len(x) != T:
             x = np.repeat(x, T, axis=0)
         return x, mem_rec, tuple(caches), tuple(U_after)
+
+    def _plan(self) -> list[tuple[int, Layer]]:
+        """(index, layer) of what is run: the layers, but a convolution and the max-pool after it as one."""
+        plan: list[tuple[int, Layer]] = []
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, MaxPool2d) and plan and isinstance(plan[-1][1], Conv2d):
+                plan[-1] = (i - 1, ConvPool2d(plan[-1][1], layer))
+            else:
+                plan.append((i, layer))
+        return plan
 
     def _checked_state(self, shape: tuple[int, ...], T: int, state: State | None) -> tuple[Array | None, ...]:
         """Walk the shapes from x to the output, so that what does not fit is refused before any work."""

@@ -4,8 +4,8 @@
   of time; the inner loop runs over the block's neurons, which are contiguous.
 - The forward bits are the law's. Order of sums: a static input's gradient (L7) and the sums (L8), (L9) over t run
   backwards in time, neuron by neuron; the batch and broadcast axes are then summed as in the law.
-- One loop serves all resets: `subtract`, `zero` and `attached` choose between terms, and a term that the law has not is
-  left out, not multiplied by 0: that would turn an infinite one into NaN.
+- Every term has a loop of its own over the block, few arrays at a time, so that each vectorises. A term that the law
+  has not is left out, not multiplied by 0: that would turn an infinite one into NaN.
 - The surrogate's source is the law's, compiled into the kernel; a surrogate that is a NumPy function is called first,
   step by step, and the kernel reads what it gave: T + 1 further arrays of M.
 - No other array of (T, M) is made than S, U and dI.
@@ -46,49 +46,77 @@ def _forward(I, beta, theta, U_before, U, S, subtract, zero):  # type: ignore[no
                 S_t[m] = one if U_t[m] > theta[m] else nothing
 
 
+@register_jitable
+def _step_back(  # type: ignore[no-untyped-def]
+    U_t, dS_t, dmem_t, slope, R_next, dR_next, beta, theta, subtract, zero, attached, dbeta, dtheta, dU
+):
+    """One step of one block; slope comes in as sigma', and R_next and dR_next are scratch."""
+    one, nothing = U_t.dtype.type(1), U_t.dtype.type(0)
+    for m in range(len(U_t)):
+        R_next[m] = one if U_t[m] > theta[m] else nothing
+    # --- reset
+    if subtract:
+        for m in range(len(U_t)):
+            dtheta[m] -= dU[m] * R_next[m]  # (L9), its second sum
+    if attached and subtract:
+        for m in range(len(U_t)):
+            dR_next[m] = -theta[m] * dU[m]  # (L4)
+    elif attached and zero:
+        for m in range(len(U_t)):
+            dR_next[m] = -beta[m] * U_t[m] * dU[m]  # (L4)
+    # --- fire
+    for m in range(len(U_t)):
+        slope[m] = (dS_t[m] + dR_next[m]) * slope[m]  # (L5): from here on, g
+    for m in range(len(U_t)):
+        dtheta[m] -= slope[m]  # (L9), its first sum
+    # --- charge
+    if zero:
+        for m in range(len(U_t)):
+            dbeta[m] += dU[m] * ((one - R_next[m]) * U_t[m])  # (L8)
+        for m in range(len(U_t)):
+            dU[m] = slope[m] + dmem_t[m] + dU[m] * (beta[m] * (one - R_next[m]))  # (L6)
+    else:
+        for m in range(len(U_t)):
+            dbeta[m] += dU[m] * U_t[m]  # (L8)
+        for m in range(len(U_t)):
+            dU[m] = slope[m] + dmem_t[m] + dU[m] * beta[m]  # (L6)
+
+
 @lru_cache
 def _backward_kernel(formula: Formula) -> Kernel:
     """The backward kernel with one surrogate's formula compiled in."""
     sigma = register_jitable(formula)
 
+    @register_jitable
+    def slopes(U_t, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
+        for m in range(len(slope)):
+            slope[m] = sigma(U_t[m] - theta[m], one, a, b)
+
     def backward(  # type: ignore[no-untyped-def]
         dS, dmem, U, U_before, beta, theta, recorded, a, b, subtract, zero, attached, dI, dbeta, dtheta, dU
     ):
         T, M = U.shape
-        one, nothing = U.dtype.type(1), U.dtype.type(0)
-        none = np.zeros(M, U.dtype)
+        one = U.dtype.type(1)
         for block in prange((M + BLOCK - 1) // BLOCK):
-            first, last = block * BLOCK, min((block + 1) * BLOCK, M)
-            slope = np.empty(BLOCK, U.dtype)
+            mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
+            none, slope = np.zeros(BLOCK, U.dtype)[: mine.stop - mine.start], np.empty(mine.stop - mine.start, U.dtype)
+            R_next, dR_next = np.empty_like(slope), np.zeros_like(slope)
             for t in range(T - 1, -2, -1):
-                U_t = U[t] if t >= 0 else U_before
-                dS_t = dS[t] if t >= 0 and dS.shape[0] > 0 else none
-                dmem_t = dmem[t] if t >= 0 and dmem.shape[0] > 0 else none
+                U_t = U[t, mine] if t >= 0 else U_before[mine]
+                dS_t = dS[t, mine] if t >= 0 and dS.shape[0] > 0 else none
+                dmem_t = dmem[t, mine] if t >= 0 and dmem.shape[0] > 0 else none
                 if recorded.shape[0] > 0:
-                    slope[: last - first] = recorded[t + 1, first:last]
+                    slope[:] = recorded[t + 1, mine]
                 else:
-                    for m in range(first, last):
-                        slope[m - first] = sigma(U_t[m] - theta[m], one, a, b)
-                for m in range(first, last):
-                    R_next = one if U_t[m] > theta[m] else nothing
-                    # --- reset
-                    dR_next = nothing
-                    if subtract:
-                        dtheta[m] -= dU[m] * R_next  # (L9), its second sum
-                        dR_next = -theta[m] * dU[m]  # (L4)
-                    elif zero:
-                        dR_next = -beta[m] * U_t[m] * dU[m]  # (L4)
-                    # --- fire
-                    g = (dS_t[m] + (dR_next if attached else nothing)) * slope[m - first]  # (L5)
-                    dtheta[m] -= g  # (L9), its first sum
-                    # --- charge
-                    kept = one - R_next if zero else one
-                    dbeta[m] += dU[m] * (kept * U_t[m])  # (L8)
-                    dU[m] = g + dmem_t[m] + dU[m] * (beta[m] * kept)  # (L6)
+                    slopes(U_t, theta[mine], one, a, b, slope)
+                _step_back(
+                    U_t, dS_t, dmem_t, slope, R_next, dR_next, beta[mine], theta[mine],
+                    subtract, zero, attached, dbeta[mine], dtheta[mine], dU[mine],
+                )  # fmt: skip
                 if t >= 0:
-                    dI_t = dI[t] if dI.shape[0] > 1 else dI[0]
-                    for m in range(first, last):
-                        dI_t[m] += dU[m]  # (L7)
+                    dI_t = dI[t, mine] if dI.shape[0] > 1 else dI[0, mine]
+                    for m in range(len(dI_t)):
+                        dI_t[m] += dU[mine][m]  # (L7)
 
     return parallel_jit(backward)
 

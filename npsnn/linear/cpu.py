@@ -1,19 +1,20 @@
 """As reference.py; what differs follows.
 
-- A thread owns rows of Y and dX, and blocks of BLOCK inputs k of dW; no sum crosses threads.
+- A zero in X or dY is left out: spikes are mostly zeros. What is not zero is listed, a row at a time, and the sums run
+  over the list, in rows of padded length that stay in registers (_lanes.py). (So 0 times an infinite or NaN weight is
+  0 here and NaN in the law.)
+- A thread owns chunks of ROWS rows of Y and dX, and blocks of BLOCK inputs k of dW; no sum crosses threads.
 - Order of sums: (D1) k ascending, then the bias; (D2) m ascending; (D3), (D4) n ascending within
   ROWS rows, then their partial sums ascending: two short sums lose fewer digits than one long one.
-- A zero in X or dY is skipped: it adds nothing, and spikes are mostly zeros. (So 0 times an infinite or NaN weight is 0
-  here and NaN in the law.)
-- The inner loops run over contiguous rows of W or its transpose, so they vectorise without reordering a sum.
-- Memory: a transposed copy of W and of dW, and a copy of an X, dY or W that is not contiguous.
+- Memory: two padded copies of W and one of dW, and a copy of an X or dY that is not contiguous.
 """
 
 from typing import Any
 
 import numpy as np
 
-from npsnn._jit import jit, parallel_jit, prange
+from npsnn._jit import jit, parallel_jit, prange, register_jitable
+from npsnn._lanes import LANES, add_rows, padded_lanes, spread_row
 from npsnn.linear.reference import LinearCache
 
 Array = np.ndarray[Any, Any]
@@ -22,59 +23,50 @@ BLOCK = 64
 ROWS = 64
 
 
+@register_jitable
+def _list(x, first, last, L, offsets, values):  # type: ignore[no-untyped-def]
+    """How many of x[first:last] are not zero, and for each (k - first) L and its value."""
+    listed = 0
+    for k in range(first, last):
+        offsets[listed], values[listed] = (k - first) * L, x[k]
+        listed += x[k] != 0
+    return listed
+
+
 @parallel_jit
-def _forward(X, Wt, b, Y):  # type: ignore[no-untyped-def]
+def _products(X, rows, L, b, Y):  # type: ignore[no-untyped-def]
+    """Y[n] = b + the sum over k of X[n, k] rows[k]: (D1), and (D2) without a bias."""
     N, K = X.shape
-    M = Y.shape[1]
-    for n in prange(N):
-        y = Y[n]
-        y[:] = 0
-        for k in range(K):
-            x = X[n, k]
-            if x != 0:
-                w = Wt[k]
-                for m in range(M):
-                    y[m] += x * w[m]
-        for m in range(M):
-            y[m] += b[m]
+    for chunk in prange((N + ROWS - 1) // ROWS):
+        total, offsets, values = np.empty(L, X.dtype), np.empty(K + 1, np.int32), np.empty(K + 1, X.dtype)
+        for n in range(chunk * ROWS, min((chunk + 1) * ROWS, N)):
+            listed = _list(X[n], 0, K, L, offsets, values)
+            total[:] = 0
+            for lane in range(0, L, LANES):
+                add_rows(min(L, LANES), rows, lane, offsets, values, 0, listed, total, lane)
+            for m in range(Y.shape[1]):
+                Y[n, m] = total[m] + b[m]
 
 
 @parallel_jit
-def _input_gradient(dY, W, dX):  # type: ignore[no-untyped-def]
-    N, M = dY.shape
-    K = W.shape[1]
-    for n in prange(N):
-        dx = dX[n]
-        dx[:] = 0
-        for m in range(M):
-            d = dY[n, m]
-            if d != 0:
-                w = W[m]
-                for k in range(K):
-                    dx[k] += d * w[k]
-
-
-@parallel_jit
-def _weight_gradient(dY, X, dWt):  # type: ignore[no-untyped-def]
+def _weight_gradient(dY, X, dWt, L):  # type: ignore[no-untyped-def]
     N, K = X.shape
     M = dY.shape[1]
     for block in prange((K + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min((block + 1) * BLOCK, K)
-        part = np.empty((BLOCK, M), X.dtype)
-        dWt[first:last] = 0
+        part, dy = np.empty(BLOCK * L, X.dtype), np.zeros(L, X.dtype)
+        offsets, values = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK + 1, X.dtype)
+        whole = dWt[first * L : last * L]
+        whole[:] = 0
         for start in range(0, N, ROWS):
             part[:] = 0
             for n in range(start, min(start + ROWS, N)):
-                dy = dY[n]
-                for k in range(first, last):
-                    x = X[n, k]
-                    if x != 0:
-                        dw = part[k - first]
-                        for m in range(M):
-                            dw[m] += x * dy[m]
-            for k in range(first, last):
-                for m in range(M):
-                    dWt[k, m] += part[k - first, m]
+                listed = _list(X[n], first, last, L, offsets, values)
+                dy[:M] = dY[n]
+                for lane in range(0, L, LANES):
+                    spread_row(min(L, LANES), dy, lane, offsets, values, 0, listed, part, lane)
+            for q in range(len(whole)):
+                whole[q] += part[q]
 
 
 @jit
@@ -95,7 +87,7 @@ def linear_forward(X: Array, W: Array, b: Array | None) -> tuple[Array, LinearCa
     """As reference.linear_forward."""
     Y = np.empty((X.shape[0], W.shape[0]), X.dtype)
     bias = np.zeros(W.shape[0], X.dtype) if b is None else b
-    _forward(np.ascontiguousarray(X), np.ascontiguousarray(W.T), bias, Y)  # (D1)
+    _products(np.ascontiguousarray(X), *_padded(W.T), bias, Y)  # (D1)
     return Y, LinearCache(X)
 
 
@@ -104,13 +96,22 @@ def linear_backward(
 ) -> tuple[Array | None, Array, Array | None]:
     """As reference.linear_backward."""
     X, dY = np.ascontiguousarray(cache.X), np.ascontiguousarray(dY)
+    (M, K), L = W.shape, padded_lanes(W.shape[0])
     dX, db = None, None
     if input_grad:
         dX = np.empty(X.shape, X.dtype)
-        _input_gradient(dY, np.ascontiguousarray(W), dX)  # (D2)
-    dWt = np.empty((X.shape[1], W.shape[0]), X.dtype)
-    _weight_gradient(dY, X, dWt)  # (D3)
+        _products(dY, *_padded(W), np.zeros(K, X.dtype), dX)  # (D2)
+    dWt = np.empty(K * L, X.dtype)
+    _weight_gradient(dY, X, dWt, L)  # (D3)
     if bias:
-        db = np.empty(W.shape[0], X.dtype)
+        db = np.empty(M, X.dtype)
         _bias_gradient(dY, db)  # (D4)
-    return dX, np.ascontiguousarray(dWt.T), db
+    return dX, np.ascontiguousarray(dWt.reshape(K, L)[:, :M].T), db
+
+
+def _padded(rows: Array) -> tuple[Array, int]:
+    """The rows, each padded with zeros to the same whole number of lanes, in one flat array; and that number."""
+    L = padded_lanes(rows.shape[1])
+    flat = np.zeros((len(rows), L), rows.dtype)
+    flat[:, : rows.shape[1]] = rows
+    return flat.reshape(-1), L

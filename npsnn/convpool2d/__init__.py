@@ -1,0 +1,1 @@
+"""Convolution and max-pooling in one pass: the law, and its Numba twin."""
