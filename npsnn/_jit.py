@@ -1,13 +1,13 @@
 """Numba's options, in one place, each with its reason (floor 0). Beside it only _lanes.py imports Numba."""
 
-import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import numba
-from numba import prange as prange
 from numba.extending import register_jitable as register_jitable
+
+from npsnn import _threads
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,  # no Python object is touched inside, so other threads may run
@@ -15,9 +15,6 @@ OPTIONS: dict[str, Any] = {
     "fastmath": False,  # a reference neither reorders sums nor contracts a * b + c (C11)
     "boundscheck": False,  # shapes are checked at the doors
 }
-
-# Numba's fallback threading layer aborts the process when two Python threads are in a parallel kernel at once.
-_one_at_a_time = threading.Lock()
 
 Kernel = Callable[..., Any]
 
@@ -34,24 +31,26 @@ def jit(kernel: Kernel) -> Kernel:
     return call
 
 
-def parallel_jit(kernel: Kernel) -> Kernel:
-    """As `jit`, with `prange` over threads; calls from several Python threads take turns."""
-    compiled = _compile(kernel, parallel=True)
+def chunked_jit(kernel: Kernel) -> Kernel:
+    """As `jit`, for kernel(begin, end, *args) that does chunks begin to end; call it as (chunks, *args), over threads.
+
+    Who does which chunk is left to chance: a chunk must not write what another reads or writes.
+    """
+    compiled = _compile(kernel)
 
     @wraps(kernel)
-    def call(*args: Any) -> Any:
-        with _one_at_a_time:
-            return _run(compiled, args)
+    def call(chunks: int, *args: Any) -> None:
+        _threads.share(chunks, lambda begin, end: _run(compiled, (begin, end, *args)))
 
     call.compiled = compiled  # type: ignore[attr-defined]
     return call
 
 
-def _compile(kernel: Kernel, **more: Any) -> Kernel:
+def _compile(kernel: Kernel) -> Kernel:
     try:
-        return numba.njit(cache=True, **OPTIONS, **more)(kernel)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **OPTIONS)(kernel)  # type: ignore[no-any-return]
     except RuntimeError:  # no folder can be written to: compile in every process instead
-        return numba.njit(**OPTIONS, **more)(kernel)  # type: ignore[no-any-return]
+        return numba.njit(**OPTIONS)(kernel)  # type: ignore[no-any-return]
 
 
 def _run(compiled: Kernel, args: tuple[Any, ...]) -> Any:
@@ -59,11 +58,6 @@ def _run(compiled: Kernel, args: tuple[Any, ...]) -> Any:
         return compiled(*args)
     except OSError:  # it was compiled but could not be kept, say on a full disk; it has not run yet
         return compiled(*args)
-
-
-def threads() -> int:
-    """How many threads a parallel kernel uses."""
-    return int(numba.get_num_threads())
 
 
 def cache_folder() -> str:

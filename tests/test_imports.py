@@ -13,7 +13,7 @@ PACKAGE = Path(npsnn.__file__).parent
 OPS = ("conv2d", "pool2d", "convpool2d", "linear", "leaky", "adam", "functional")
 FUSED = {"convpool2d": {"conv2d", "pool2d"}}  # an op that is others in one pass, and may import them
 FLOORS = {
-    0: ("_check", "_files", "_jit", "_lanes", "surrogate", "generator"),
+    0: ("_check", "_files", "_jit", "_lanes", "_threads", "surrogate", "generator"),
     1: OPS,
     2: ("backends", "parameters", "layer", "layers", "neuron", "state_dict"),
     3: ("network", "optim"),

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from npsnn import _threads
+
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 DTYPES = list(TOLERANCE)
 
@@ -46,18 +48,17 @@ def unchanged(*arrays):
 
 
 def same_for_any_number_of_threads(function):
-    """`function()` has the same bits on one thread and on two."""
-    numba = pytest.importorskip("numba")
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one core")
-    threads, results = numba.get_num_threads(), []
+    """`function()` has the same bits on 1, 2, 3 and 8 threads."""
+    pytest.importorskip("numba")
+    threads, results = _threads.count(), []
     try:
-        for n in (1, 2):
-            numba.set_num_threads(n)
+        for n in (1, 2, 3, 8):
+            _threads.set_count(n)
             results.append(function())
     finally:
-        numba.set_num_threads(threads)
-    same_bits(*results)
+        _threads.set_count(threads)
+    for result in results[1:]:
+        same_bits(results[0], result)
 
 
 def same_signatures(reference, twin, names):

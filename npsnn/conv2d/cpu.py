@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import parallel_jit, prange
+from npsnn._jit import chunked_jit
 from npsnn._lanes import padded_lanes
+from npsnn._threads import parts
 from npsnn.conv2d.image import (
     convolve,
     input_gradient,
@@ -35,11 +36,11 @@ Array = np.ndarray[Any, Any]
 CHUNK = 32
 
 
-@parallel_jit
-def _forward(X, Wt, b, Y, L, kernel, stride, padding):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _forward(begin, end, X, Wt, b, Y, L, kernel, stride, padding):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
     O, H_out, W_out = Y.shape[1:]
-    for chunk in prange((N + CHUNK - 1) // CHUNK):
+    for chunk in range(begin, end):
         acc, pixels = np.empty(H_out * W_out * L, X.dtype), C * H_in * W_in + 1
         offsets, values = np.empty(pixels, np.int32), np.empty(pixels, X.dtype)
         starts = np.empty((H_in, W_in + 1), np.int64)
@@ -51,12 +52,12 @@ def _forward(X, Wt, b, Y, L, kernel, stride, padding):  # type: ignore[no-untype
                         Y[n, o, y, x] = acc[(y * W_out + x) * L + o] + b[o]
 
 
-@parallel_jit
-def _backward(dY, X, Wr, dX, dWt, db, L, R, kernel, stride, padding):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _backward(begin, end, dY, X, Wr, dX, dWt, db, L, R, kernel, stride, padding):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
     O, H_out, W_out = dY.shape[1:]
     shape = (H_out, W_out)
-    for chunk in prange((N + CHUNK - 1) // CHUNK):
+    for chunk in range(begin, end):
         dWt[chunk], db[chunk] = 0, 0
         dy, pixels = np.zeros(H_out * W_out * L, X.dtype), C * H_in * W_in + 1
         listed = max(pixels, O * H_out * W_out + 1)
@@ -86,7 +87,7 @@ def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding
     Y = np.empty((N, O, H_out, W_out), X.dtype)
     bias = np.zeros(O, X.dtype) if b is None else b
     Wt, L = rows_of_outputs(W)
-    _forward(np.ascontiguousarray(X), Wt, bias, Y, L, (kh, kw), stride, padding)  # (K1), (K2)
+    _forward(parts(len(X), CHUNK), np.ascontiguousarray(X), Wt, bias, Y, L, (kh, kw), stride, padding)  # (K1), (K2)
     return Y, Conv2dCache(X, stride, padding)
 
 
@@ -96,10 +97,10 @@ def conv2d_backward(
     """As reference.conv2d_backward."""
     X, dY = np.ascontiguousarray(cache.X), np.ascontiguousarray(dY)
     O, C, kh, kw = W.shape
-    chunks, L = (X.shape[0] + CHUNK - 1) // CHUNK, padded_lanes(O)
+    chunks, L = parts(len(X), CHUNK), padded_lanes(O)
     dWt, db = np.empty((chunks, kh * kw * C * L), X.dtype), np.empty((chunks, O), X.dtype)
     dX = np.empty(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
     Wr, R = rows_of_inputs(W)
-    _backward(dY, X, Wr, dX, dWt, db, L, R, (kh, kw), cache.stride, cache.padding)  # (K3) to (K6)
+    _backward(chunks, dY, X, Wr, dX, dWt, db, L, R, (kh, kw), cache.stride, cache.padding)  # (K3) to (K6)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

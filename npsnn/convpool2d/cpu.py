@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import parallel_jit, prange, register_jitable
+from npsnn._jit import chunked_jit, register_jitable
 from npsnn._lanes import padded_lanes
+from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
     convolve,
@@ -69,27 +70,26 @@ def _route(dY, place, L, dy, shape, pool):  # type: ignore[no-untyped-def]
                 dy[(y * shape[1] + x) * L + o] += dY[o, cell_y, cell_x]
 
 
-@parallel_jit
-def _forward(X, Wt, b, Y, place, L, shape, kernel, stride, padding, pool_kernel, pool_stride, pool_padding):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _forward(begin, end, X, Wt, b, Y, place, L, shape, kernel, stride, padding, pool):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
-    for chunk in prange((N + CHUNK - 1) // CHUNK):
+    for chunk in range(begin, end):
         acc, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in + 1
         offsets, values = np.empty(pixels, np.int32), np.empty(pixels, X.dtype)
         starts = np.empty((H_in, W_in + 1), np.int64)
         best, where = np.empty(L, X.dtype), np.empty(L, np.int32)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
             convolve(X[n], Wt, L, acc, shape, kernel, stride, padding, offsets, values, starts)
-            pool = (pool_kernel, pool_stride, pool_padding)
             _choose(acc, b, L, Y[n], place[n], shape, pool, best, where)
 
 
-@parallel_jit
+@chunked_jit
 def _backward(  # type: ignore[no-untyped-def]
-    dY, place, X, Wr, dX, dWt, db, L, R, shape, kernel, stride, padding, pool_kernel, pool_stride, pool_padding
+    begin, end, dY, place, X, Wr, dX, dWt, db, L, R, shape, kernel, stride, padding, pool
 ):
     N, C, H_in, W_in = X.shape
     O, H_pool, W_pool = dY.shape[1:]
-    for chunk in prange((N + CHUNK - 1) // CHUNK):
+    for chunk in range(begin, end):
         dWt[chunk], db[chunk] = 0, 0
         dy, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in + 1
         listed = max(pixels, O * shape[0] * shape[1] + 1)
@@ -103,7 +103,6 @@ def _backward(  # type: ignore[no-untyped-def]
                     for cell_x in range(W_pool):
                         total += dY[n, o, cell_y, cell_x]
                 db[chunk, o] += total  # (K4)
-            pool = (pool_kernel, pool_stride, pool_padding)
             _route(dY[n], place[n], L, dy, shape, pool)
             weight_gradient(X[n], dy, L, dWt[chunk], shape, kernel, stride, padding, offsets, values, starts)
             if len(dX) > 0:
@@ -121,7 +120,8 @@ def convpool2d_forward(
     place = np.empty(Y.shape, place_dtype(pool[0]))
     bias = np.zeros(O, X.dtype) if b is None else b
     Wt, L = rows_of_outputs(W)
-    _forward(np.ascontiguousarray(X), Wt, bias, Y, place, L, shape, W.shape[2:], stride, padding, *pool)
+    chunks, kernel = parts(len(X), CHUNK), W.shape[2:]
+    _forward(chunks, np.ascontiguousarray(X), Wt, bias, Y, place, L, shape, kernel, stride, padding, pool)
     return Y, ConvPool2dCache(Conv2dCache(X, stride, padding), MaxPool2dCache(place, (len(X), O, *shape), *pool))
 
 
@@ -132,11 +132,11 @@ def convpool2d_backward(
     (X, stride, padding), (place, Y_shape, *pool) = cache
     X, dY = np.ascontiguousarray(X), np.ascontiguousarray(dY)
     O, C, kh, kw = W.shape
-    chunks, L = (len(X) + CHUNK - 1) // CHUNK, padded_lanes(O)
+    chunks, L = parts(len(X), CHUNK), padded_lanes(O)
     dWt, db = np.empty((chunks, kh * kw * C * L), X.dtype), np.empty((chunks, O), X.dtype)
     dX = np.empty(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
     Wr, R = rows_of_inputs(W)
-    _backward(dY, place, X, Wr, dX, dWt, db, L, R, Y_shape[2:], (kh, kw), stride, padding, *pool)
+    _backward(chunks, dY, place, X, Wr, dX, dWt, db, L, R, Y_shape[2:], (kh, kw), stride, padding, tuple(pool))
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import Kernel, parallel_jit, prange, register_jitable
+from npsnn._jit import Kernel, chunked_jit, register_jitable
+from npsnn._threads import parts
 from npsnn.leaky.reference import LeakyCache, clip01, sum_to_shape
 from npsnn.surrogate import Formula, Surrogate
 
@@ -25,11 +26,11 @@ Array = np.ndarray[Any, Any]
 BLOCK = 1024
 
 
-@parallel_jit
-def _forward(I, beta, theta, U_before, U, S, subtract, zero):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _forward(begin, end, I, beta, theta, U_before, U, S, subtract, zero):  # type: ignore[no-untyped-def]
     T, M = U.shape
     one, nothing = U.dtype.type(1), U.dtype.type(0)
-    for block in prange((M + BLOCK - 1) // BLOCK):
+    for block in range(begin, end):
         first, last = block * BLOCK, min((block + 1) * BLOCK, M)
         for t in range(T):
             U_last = U[t - 1] if t > 0 else U_before
@@ -93,11 +94,11 @@ def _backward_kernel(formula: Formula) -> Kernel:
             slope[m] = sigma(U_t[m] - theta[m], one, a, b)
 
     def backward(  # type: ignore[no-untyped-def]
-        dS, dmem, U, U_before, beta, theta, recorded, a, b, subtract, zero, attached, dI, dbeta, dtheta, dU
+        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, subtract, zero, attached, dI, dbeta, dtheta, dU
     ):
         T, M = U.shape
         one = U.dtype.type(1)
-        for block in prange((M + BLOCK - 1) // BLOCK):
+        for block in range(begin, end):
             mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
             none, slope = np.zeros(BLOCK, U.dtype)[: mine.stop - mine.start], np.empty(mine.stop - mine.start, U.dtype)
             R_next, dR_next = np.empty_like(slope), np.zeros_like(slope)
@@ -118,7 +119,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     for m in range(len(dI_t)):
                         dI_t[m] += dU[mine][m]  # (L7)
 
-    return parallel_jit(backward)
+    return chunked_jit(backward)
 
 
 def leaky_forward(
@@ -140,8 +141,9 @@ def leaky_forward(
         U_before = np.zeros(shape, I.dtype)
     U, S = np.empty((T, *shape), I.dtype), np.empty((T, *shape), I.dtype)
     _forward(
-        _rows(I), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape), U_before.reshape(-1),
-        U.reshape(T, -1), S.reshape(T, -1), reset_mechanism == "subtract", reset_mechanism == "zero",
+        parts(U_before.size, BLOCK), _rows(I), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
+        U_before.reshape(-1), U.reshape(T, -1), S.reshape(T, -1),
+        reset_mechanism == "subtract", reset_mechanism == "zero",
     )  # fmt: skip
     static = I.shape[0] == 1 and T != 1
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
@@ -155,7 +157,7 @@ def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> t
     dbeta, dtheta, dU_before = np.zeros(shape, U.dtype), np.zeros(shape, U.dtype), np.zeros(shape, U.dtype)
     absent = np.empty((0, U_before.size), U.dtype)
     _backward_kernel(sigma.formula)(
-        absent if dS is None else _rows(dS), absent if dmem is None else _rows(dmem),
+        parts(U_before.size, BLOCK), absent if dS is None else _rows(dS), absent if dmem is None else _rows(dmem),
         U.reshape(T, -1), U_before.reshape(-1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
         absent if sigma.compiles else _recorded(cache), *sigma.constants(U.dtype)[1:],
         reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset,

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import jit, parallel_jit, prange, register_jitable
+from npsnn._jit import chunked_jit, jit, register_jitable
 from npsnn._lanes import LANES, add_rows, padded_lanes, spread_row
+from npsnn._threads import parts
 from npsnn.linear.reference import LinearCache
 
 Array = np.ndarray[Any, Any]
@@ -33,11 +34,11 @@ def _list(x, first, last, L, offsets, values):  # type: ignore[no-untyped-def]
     return listed
 
 
-@parallel_jit
-def _products(X, rows, L, b, Y):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _products(begin, end, X, rows, L, b, Y):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k]: (D1), and (D2) without a bias."""
     N, K = X.shape
-    for chunk in prange((N + ROWS - 1) // ROWS):
+    for chunk in range(begin, end):
         total, offsets, values = np.empty(L, X.dtype), np.empty(K + 1, np.int32), np.empty(K + 1, X.dtype)
         for n in range(chunk * ROWS, min((chunk + 1) * ROWS, N)):
             listed = _list(X[n], 0, K, L, offsets, values)
@@ -48,11 +49,11 @@ def _products(X, rows, L, b, Y):  # type: ignore[no-untyped-def]
                 Y[n, m] = total[m] + b[m]
 
 
-@parallel_jit
-def _weight_gradient(dY, X, dWt, L):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _weight_gradient(begin, end, dY, X, dWt, L):  # type: ignore[no-untyped-def]
     N, K = X.shape
     M = dY.shape[1]
-    for block in prange((K + BLOCK - 1) // BLOCK):
+    for block in range(begin, end):
         first, last = block * BLOCK, min((block + 1) * BLOCK, K)
         part, dy = np.empty(BLOCK * L, X.dtype), np.zeros(L, X.dtype)
         offsets, values = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK + 1, X.dtype)
@@ -87,7 +88,7 @@ def linear_forward(X: Array, W: Array, b: Array | None) -> tuple[Array, LinearCa
     """As reference.linear_forward."""
     Y = np.empty((X.shape[0], W.shape[0]), X.dtype)
     bias = np.zeros(W.shape[0], X.dtype) if b is None else b
-    _products(np.ascontiguousarray(X), *_padded(W.T), bias, Y)  # (D1)
+    _products(parts(len(X), ROWS), np.ascontiguousarray(X), *_padded(W.T), bias, Y)  # (D1)
     return Y, LinearCache(X)
 
 
@@ -100,9 +101,9 @@ def linear_backward(
     dX, db = None, None
     if input_grad:
         dX = np.empty(X.shape, X.dtype)
-        _products(dY, *_padded(W), np.zeros(K, X.dtype), dX)  # (D2)
+        _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, X.dtype), dX)  # (D2)
     dWt = np.empty(K * L, X.dtype)
-    _weight_gradient(dY, X, dWt, L)  # (D3)
+    _weight_gradient(parts(K, BLOCK), dY, X, dWt, L)  # (D3)
     if bias:
         db = np.empty(M, X.dtype)
         _bias_gradient(dY, db)  # (D4)

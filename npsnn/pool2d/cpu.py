@@ -1,6 +1,6 @@
 """As reference.py; what differs follows.
 
-- A thread owns images. No padded copy and no array of windows is made: what lies outside is left out.
+- A thread owns chunks of IMAGES images. No padded copy and no array of windows is made: what lies outside is left out.
   So (P1) a window of nothing but -inf chooses its first pixel, never the padding.
 - Order of sums: (P4) row by row; (P3), (P5) by output pixel, row by row.
 - Memory: a copy of an X or dY that is not contiguous.
@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import parallel_jit, prange, register_jitable
+from npsnn._jit import chunked_jit, register_jitable
+from npsnn._threads import parts
 from npsnn.pool2d.reference import AvgPool2dCache, MaxPool2dCache, Pair, place_dtype
 
 Array = np.ndarray[Any, Any]
+
+IMAGES = 32
 
 
 @register_jitable
@@ -29,11 +32,11 @@ def _choose_nan(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped
                         Y[y, x], place[y, x] = X[top + i, left + j], i * kw + j
 
 
-@parallel_jit
-def _max_forward(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _max_forward(begin, end, X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
     H_out, W_out = Y.shape[2], Y.shape[3]
-    for n in prange(N):
+    for n in range(begin * IMAGES, min(end * IMAGES, N)):
         for c in range(C):
             ordered = True
             for y in range(H_out):
@@ -53,10 +56,10 @@ def _max_forward(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untype
                 _choose_nan(X[n, c], Y[n, c], place[n, c], kh, kw, sh, sw, ph, pw)
 
 
-@parallel_jit
-def _max_backward(dY, place, dX, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _max_backward(begin, end, dY, place, dX, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     N, C, H_out, W_out = dY.shape
-    for n in prange(N):
+    for n in range(begin * IMAGES, min(end * IMAGES, N)):
         dX[n] = 0
         for c in range(C):
             for y in range(H_out):
@@ -65,12 +68,12 @@ def _max_backward(dY, place, dX, kw, sh, sw, ph, pw):  # type: ignore[no-untyped
                     dX[n, c, sh * y + i - ph, sw * x + j - pw] += dY[n, c, y, x]  # (P3)
 
 
-@parallel_jit
-def _average_forward(X, Y, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _average_forward(begin, end, X, Y, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
     H_out, W_out = Y.shape[2], Y.shape[3]
     places = X.dtype.type(kh * kw)
-    for n in prange(N):
+    for n in range(begin * IMAGES, min(end * IMAGES, N)):
         for c in range(C):
             for y in range(H_out):
                 for x in range(W_out):
@@ -81,12 +84,12 @@ def _average_forward(X, Y, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-d
                     Y[n, c, y, x] = total / places  # (P4)
 
 
-@parallel_jit
-def _average_backward(dY, dX, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
+@chunked_jit
+def _average_backward(begin, end, dY, dX, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = dX.shape
     H_out, W_out = dY.shape[2], dY.shape[3]
     places = dY.dtype.type(kh * kw)
-    for n in prange(N):
+    for n in range(begin * IMAGES, min(end * IMAGES, N)):
         dX[n] = 0
         for c in range(C):
             for y in range(H_out):
@@ -106,26 +109,28 @@ def maxpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) ->
     """As reference.maxpool2d_forward."""
     Y = _empty_output(X, kernel, stride, padding)
     place = np.empty(Y.shape, place_dtype(kernel))
-    _max_forward(np.ascontiguousarray(X), Y, place, *kernel, *stride, *padding)
+    _max_forward(parts(len(X), IMAGES), np.ascontiguousarray(X), Y, place, *kernel, *stride, *padding)
     return Y, MaxPool2dCache(place, X.shape, kernel, stride, padding)
 
 
 def maxpool2d_backward(dY: Array, cache: MaxPool2dCache) -> Array:
     """As reference.maxpool2d_backward."""
     dX = np.empty(cache.X_shape, dY.dtype)
-    _max_backward(np.ascontiguousarray(dY), cache.place, dX, cache.kernel[1], *cache.stride, *cache.padding)
+    dY, width = np.ascontiguousarray(dY), cache.kernel[1]
+    _max_backward(parts(len(dX), IMAGES), dY, cache.place, dX, width, *cache.stride, *cache.padding)
     return dX
 
 
 def avgpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, AvgPool2dCache]:
     """As reference.avgpool2d_forward."""
     Y = _empty_output(X, kernel, stride, padding)
-    _average_forward(np.ascontiguousarray(X), Y, *kernel, *stride, *padding)
+    _average_forward(parts(len(X), IMAGES), np.ascontiguousarray(X), Y, *kernel, *stride, *padding)
     return Y, AvgPool2dCache(X.shape, kernel, stride, padding)
 
 
 def avgpool2d_backward(dY: Array, cache: AvgPool2dCache) -> Array:
     """As reference.avgpool2d_backward."""
     dX = np.empty(cache.X_shape, dY.dtype)
-    _average_backward(np.ascontiguousarray(dY), dX, *cache.kernel, *cache.stride, *cache.padding)
+    dY = np.ascontiguousarray(dY)
+    _average_backward(parts(len(dX), IMAGES), dY, dX, *cache.kernel, *cache.stride, *cache.padding)
     return dX

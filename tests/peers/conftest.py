@@ -1,6 +1,5 @@
 """What the live comparisons share."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -17,25 +16,7 @@ def one_torch_thread():
     if torch is None:
         yield
         return
-    if importlib.util.find_spec("numba"):
-        import numba
-
-        numba.get_num_threads()  # starts Numba's threads: done later, that would undo PyTorch's setting (shared OpenMP)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def one_numba_thread():
-    """Numba on one thread, for the same reason."""
-    if not importlib.util.find_spec("numba"):
-        yield
-        return
-    import numba
-
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(threads)

@@ -17,7 +17,7 @@ from tests.peers.compare_network import TIE, check, fingerprint, margin, run_tor
 from tests.peers.draw_network import LOSSES, RESETS, SURROGATES, Case, drawn, id_of, networks, pair
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_numba_thread")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 COMBINATIONS = [(reset, surrogate) for reset in RESETS for surrogate in SURROGATES]
 EACH, WITHOUT_NEURONS = 64, 100

@@ -17,7 +17,7 @@ from tests.peers.compare_network import check, fingerprint
 from tests.peers.draw_network import drawn, id_of, networks
 
 torch = theirs.torch
-pytestmark = [*theirs.marks, pytest.mark.usefixtures("one_numba_thread")]
+pytestmark = theirs.marks
 
 RESETS = [(mechanism, True) for mechanism in ("subtract", "zero", "none")]
 COMBINATIONS = [(reset, surrogate) for reset in RESETS for surrogate in theirs.SURROGATES]

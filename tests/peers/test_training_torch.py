@@ -8,7 +8,7 @@ from tests.peers import torch_network as peer
 from tests.peers.compare_network import BACKENDS, close
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_numba_thread")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 TRAINED = [
     ("Conv2d", {"in_channels": 1, "out_channels": 3, "kernel_size": 3}),

@@ -1,0 +1,99 @@
+"""Chunks of work over threads, for kernels that hold no Python lock (floor 0).
+
+The threads are Python's own. Numba's `parallel=True` would compile each kernel twice as long, end the process when two
+threads are in a kernel at once, and leave a forked child without threads.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+PIECES = 4  # a thread's share of the chunks, in pieces: whoever is ready takes the next, so that none waits long
+
+
+class _Crew:
+    """The threads that help the caller: made when first needed, and again in a forked child."""
+
+    def __init__(self) -> None:
+        self.count = default_count()
+        self.pool: ThreadPoolExecutor | None = None
+        self.making = threading.Lock()
+
+    def helpers(self) -> ThreadPoolExecutor:
+        with self.making:
+            if self.pool is None:
+                self.pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix="npsnn")
+            return self.pool
+
+
+def default_count() -> int:
+    """NPSNN_NUM_THREADS, or NUMBA_NUM_THREADS, or the processors that this process may use."""
+    for name in ("NPSNN_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        wish = os.environ.get(name, "")
+        if wish:
+            if not wish.isdecimal() or int(wish) == 0:
+                raise ValueError(f"{name} is {wish!r}, expected a whole number above 0")
+            return int(wish)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count() -> int:
+    """How many threads a kernel is shared among, the caller's among them."""
+    return _crew.count
+
+
+def set_count(threads: int) -> None:
+    """Share kernels among so many threads; results do not depend on it (C11)."""
+    pool, _crew.pool, _crew.count = _crew.pool, None, threads
+    if pool is not None:
+        pool.shutdown()
+
+
+def parts(items: int, size: int) -> int:
+    """How many parts of `size` items there are, the last perhaps shorter."""
+    return (items + size - 1) // size
+
+
+def share(chunks: int, work: Callable[[int, int], object]) -> None:
+    """Call work(begin, end) for ranges that together are range(chunks), each once, in several threads.
+
+    Returns, or raises what a call raised, after every call has ended.
+    """
+    threads = min(_crew.count, chunks)
+    if threads <= 1:
+        work(0, chunks)
+        return
+    pieces = min(chunks, threads * PIECES)
+    left, taking = iter(range(pieces)), threading.Lock()
+
+    def take() -> None:
+        while True:
+            with taking:
+                k = next(left, None)
+            if k is None:
+                return
+            work(chunks * k // pieces, chunks * (k + 1) // pieces)
+
+    helpers = [_crew.helpers().submit(take) for _ in range(threads - 1)]
+    try:
+        take()
+    finally:
+        errors = [None if helper.cancel() else helper.exception() for helper in helpers]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+_crew = _Crew()
+
+
+def _start_again() -> None:
+    """A forked child has none of its parent's threads."""
+    count = _crew.count
+    _crew.__init__()  # type: ignore[misc]
+    _crew.count = count
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_again)
