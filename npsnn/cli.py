@@ -167,6 +167,24 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def check(args: argparse.Namespace) -> int:
+    """Prove the engine on this machine; print the certificate."""
+    from npsnn.verify.check import certificate, check
+
+    rows = check((backends.resolve(args.backend),) if args.backend else None)
+    print(certificate(rows))
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def write_golden(args: argparse.Namespace) -> int:
+    """Write the golden vectors into a folder."""
+    from npsnn.verify import golden
+
+    count = golden.write(args.out)
+    print(f"{count:,} cases in {args.out}; the format is in docs/golden.md")
+    return 0
+
+
 def info(args: argparse.Namespace) -> int:
     """What is installed and what would compute."""
     for name, version in training.versions().items():
@@ -181,9 +199,9 @@ def info(args: argparse.Namespace) -> int:
         print(f"{name:12}{state}")
     print(f"{'cores':12}{os.cpu_count()}")
     if backends.resolve("auto") == "cpu":
-        from npsnn import _jit
+        from npsnn import _jit, _threads
 
-        print(f"{'threads':12}{_jit.threads()}")
+        print(f"{'threads':12}{_threads.count()}")
         print(f"{'cache':12}{_jit.cache_folder()}")
     return 0
 
@@ -202,6 +220,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--data", metavar="ROOT", help="a folder of the four IDX files (default: as it was trained)")
     p.add_argument("--split", choices=["train", "test"], default="test")
     p.add_argument("--backend", choices=["auto", *backends.NAMES], default="auto")
+
+    p = _command(commands, "check", check, "prove the engine on this machine, in a table", "npsnn check --backend cpu")
+    p.add_argument("--backend", choices=backends.NAMES, help="this backend alone (default: every one that works here)")
+
+    p = _command(commands, "golden", write_golden, "write the golden vectors into a folder", "npsnn golden vectors")
+    p.add_argument("out", metavar="OUT", type=Path, help="a new or empty folder")
 
     _command(commands, "info", info, "versions, backends, threads, cache", "npsnn info")
     return parser

@@ -1,4 +1,7 @@
-"""Every Python block of the README and the documents runs; one about another library, where that is installed."""
+"""Every Python block of the README and the documents runs; one about another library, where that is installed.
+
+A block that is marked "python continues" runs after the block before it, in its names.
+"""
 
 import ast
 import importlib.util
@@ -9,9 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python( continues)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCKS = [(page, i, code) for page in PAGES for i, code in enumerate(BLOCK.findall(page.read_text("utf-8")))]
+
+
+def blocks(page):
+    """The page's programs, each with those that it continues."""
+    programs = []
+    for continues, code in BLOCK.findall(page.read_text("utf-8")):
+        programs.append(programs[-1] + code if continues else code)
+    return programs
+
+
+BLOCKS = [(page, i, code) for page in PAGES for i, code in enumerate(blocks(page))]
 # Installed for the live comparison, or by whoever wants to see for themselves; not for npsnn.
 OTHERS = {"torch", "snntorch", "norse", "sinabs", "spikingjelly"}
 
@@ -37,7 +50,14 @@ def test_block_runs(page, i, code, tmp_path, monkeypatch):
 
 
 def test_there_are_blocks():
-    assert {page.name for page, _, _ in BLOCKS} >= {"README.md", "other_libraries.md"}
+    assert {page.name for page, _, _ in BLOCKS} >= {"README.md", "other_libraries.md", "golden.md"}
+
+
+def test_the_loader_of_golden_vectors_is_short_and_needs_numpy_alone():
+    code = blocks(ROOT / "docs" / "golden.md")[0]
+    imported = {line.split()[1].split(".")[0] for line in code.splitlines() if line.startswith(("import", "from"))}
+    assert imported == {"hashlib", "io", "json", "pathlib", "numpy"}
+    assert len(code.splitlines()) <= 60
 
 
 def test_most_faults_of_other_libraries_are_shown_wherever_snntorch_is_installed():

@@ -1,0 +1,1 @@
+"""Golden vectors: where their numbers come from. Nothing in here imports npsnn."""
