@@ -28,21 +28,25 @@ import pytest
 from tests.mutants.mutate import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = "tests/verify/test_golden.py"
+GOLDEN = "tests/verify/test_golden.py::test_every_case_holds[reference]"
 # File -> the tests that answer for it: its own first, for they are quickest.
 TARGETS = {
-    "conv2d/reference": ["tests/conv2d/test_reference.py"],
-    "pool2d/reference": ["tests/pool2d/test_reference.py"],
-    "linear/reference": ["tests/linear/test_reference.py"],
-    "leaky/reference": ["tests/leaky/test_reference.py"],
-    "adam/reference": ["tests/adam/test_reference.py"],
-    "functional/reference": ["tests/functional/test_losses.py"],
+    "conv2d/reference": ["tests/conv2d/test_reference.py", GOLDEN],
+    "pool2d/reference": ["tests/pool2d/test_reference.py", GOLDEN],
+    "linear/reference": ["tests/linear/test_reference.py", GOLDEN],
+    "leaky/reference": ["tests/leaky/test_reference.py", GOLDEN],
+    "adam/reference": ["tests/adam/test_reference.py", GOLDEN],
+    "functional/reference": ["tests/functional/test_losses.py", GOLDEN],
+    "convpool2d/reference": ["tests/convpool2d/test_reference.py", GOLDEN],
     "conv2d/cpu": ["tests/conv2d/test_twins.py"],
+    "conv2d/image": ["tests/conv2d/test_twins.py", "tests/convpool2d/test_twins.py"],
+    "convpool2d/cpu": ["tests/convpool2d/test_twins.py"],
+    "_lanes": ["tests/test_lanes.py", "tests/conv2d/test_twins.py", "tests/linear/test_twins.py"],
     "pool2d/cpu": ["tests/pool2d/test_twins.py"],
     "linear/cpu": ["tests/linear/test_twins.py"],
     "leaky/cpu": ["tests/leaky/test_twins.py"],
     "adam/cpu": ["tests/adam/test_twins.py"],
-    "surrogate": ["tests/test_surrogate.py", "tests/test_errors.py"],
+    "surrogate": ["tests/test_surrogate.py", "tests/test_errors.py", GOLDEN],
     "optim": ["tests/test_optim.py", "tests/test_errors.py"],
     "functional/loss": ["tests/functional/test_losses.py", "tests/test_errors.py"],
     "functional/accuracy": ["tests/functional/test_accuracy.py", "tests/test_errors.py"],
