@@ -185,6 +185,18 @@ def write_golden(args: argparse.Namespace) -> int:
     return 0
 
 
+def compare_recordings(args: argparse.Namespace) -> int:
+    """Say where two recordings part, and why."""
+    from npsnn.verify import recording
+    from npsnn.verify.compare import compare
+
+    if args.tolerance is not None and not args.tolerance >= 0:
+        raise ValueError(f"--tolerance is {args.tolerance}, expected 0 or more")
+    found = compare(recording.load(args.a), recording.load(args.b), args.tolerance)
+    print(found)
+    return 0 if found.verdict == "same" or (found.verdict == "tie" and args.allow_ties) else 1
+
+
 def info(args: argparse.Namespace) -> int:
     """What is installed and what would compute."""
     for name, version in training.versions().items():
@@ -226,6 +238,17 @@ def _parser() -> argparse.ArgumentParser:
 
     p = _command(commands, "golden", write_golden, "write the golden vectors into a folder", "npsnn golden vectors")
     p.add_argument("out", metavar="OUT", type=Path, help="a new or empty folder")
+
+    p = _command(
+        commands, "compare", compare_recordings, "say where two recordings part, and why", "npsnn compare mine theirs"
+    )
+    p.add_argument("a", metavar="A", type=Path, help="the recording that is right: a folder or a zip")
+    p.add_argument("b", metavar="B", type=Path, help="the recording to hold against it")
+    p.add_argument(
+        "--tolerance", type=float, help="what counts as rounding, as a share of an array's largest entry (default: "
+        "1e-12 where both are float64, 1e-5 where one is float32)",
+    )  # fmt: skip
+    p.add_argument("--allow-ties", action="store_true", help="exit 0 where only rounding ties were found")
 
     _command(commands, "info", info, "versions, backends, threads, cache", "npsnn info")
     return parser

@@ -41,7 +41,7 @@ def _forward(begin, end, X, Wt, b, Y, L, kernel, stride, padding):  # type: igno
     N, C, H_in, W_in = X.shape
     O, H_out, W_out = Y.shape[1:]
     for chunk in range(begin, end):
-        acc, pixels = np.empty(H_out * W_out * L, X.dtype), C * H_in * W_in + 1
+        acc, pixels = np.empty(H_out * W_out * L, X.dtype), C * H_in * W_in
         offsets, values = np.empty(pixels, np.int32), np.empty(pixels, X.dtype)
         starts = np.empty((H_in, W_in + 1), np.int64)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
@@ -59,8 +59,8 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, L, R, kernel, stride, padding)
     shape = (H_out, W_out)
     for chunk in range(begin, end):
         dWt[chunk], db[chunk] = 0, 0
-        dy, pixels = np.zeros(H_out * W_out * L, X.dtype), C * H_in * W_in + 1
-        listed = max(pixels, O * H_out * W_out + 1)
+        dy, pixels = np.zeros(H_out * W_out * L, X.dtype), C * H_in * W_in
+        listed = max(pixels, O * H_out * W_out)
         offsets, values = np.empty(listed, np.int32), np.empty(listed, X.dtype)
         starts, ends = np.empty((H_in, W_in + 1), np.int64), np.empty(H_out * W_out, np.int64)
         padded = np.empty((H_in + 2 * padding[0]) * (W_in + 2 * padding[1]) * C + R, X.dtype)

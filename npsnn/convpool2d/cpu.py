@@ -74,7 +74,7 @@ def _route(dY, place, L, dy, shape, pool):  # type: ignore[no-untyped-def]
 def _forward(begin, end, X, Wt, b, Y, place, L, shape, kernel, stride, padding, pool):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
     for chunk in range(begin, end):
-        acc, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in + 1
+        acc, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in
         offsets, values = np.empty(pixels, np.int32), np.empty(pixels, X.dtype)
         starts = np.empty((H_in, W_in + 1), np.int64)
         best, where = np.empty(L, X.dtype), np.empty(L, np.int32)
@@ -91,8 +91,8 @@ def _backward(  # type: ignore[no-untyped-def]
     O, H_pool, W_pool = dY.shape[1:]
     for chunk in range(begin, end):
         dWt[chunk], db[chunk] = 0, 0
-        dy, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in + 1
-        listed = max(pixels, O * shape[0] * shape[1] + 1)
+        dy, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in
+        listed = max(pixels, O * shape[0] * shape[1])
         offsets, values = np.empty(listed, np.int32), np.empty(listed, X.dtype)
         starts, ends = np.empty((H_in, W_in + 1), np.int64), np.empty(shape[0] * shape[1], np.int64)
         padded = np.empty((H_in + 2 * padding[0]) * (W_in + 2 * padding[1]) * C + R, X.dtype)

@@ -39,7 +39,7 @@ def _products(begin, end, X, rows, L, b, Y):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k]: (D1), and (D2) without a bias."""
     N, K = X.shape
     for chunk in range(begin, end):
-        total, offsets, values = np.empty(L, X.dtype), np.empty(K + 1, np.int32), np.empty(K + 1, X.dtype)
+        total, offsets, values = np.empty(L, X.dtype), np.empty(K, np.int32), np.empty(K, X.dtype)
         for n in range(chunk * ROWS, min((chunk + 1) * ROWS, N)):
             listed = _list(X[n], 0, K, L, offsets, values)
             total[:] = 0
@@ -56,7 +56,7 @@ def _weight_gradient(begin, end, dY, X, dWt, L):  # type: ignore[no-untyped-def]
     for block in range(begin, end):
         first, last = block * BLOCK, min((block + 1) * BLOCK, K)
         part, dy = np.empty(BLOCK * L, X.dtype), np.zeros(L, X.dtype)
-        offsets, values = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK + 1, X.dtype)
+        offsets, values = np.empty(BLOCK, np.int32), np.empty(BLOCK, X.dtype)
         whole = dWt[first * L : last * L]
         whole[:] = 0
         for start in range(0, N, ROWS):

@@ -17,14 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn import backends, surrogate
+from npsnn import backends
 from npsnn import functional as SF
 from npsnn._check import Array
-from npsnn.layer import Layer
-from npsnn.layers import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d
 from npsnn.network import Sequential, State
 from npsnn.neuron import Leaky
-from npsnn.surrogate import Surrogate
+from npsnn.verify.spec import layer_of, surrogate_of
 
 ARCHIVE = Path(__file__).with_name("golden.tar.xz")
 EPS = 2.0**-52
@@ -156,7 +154,7 @@ def compute(case: Case, backend: str, dtype: str) -> dict[str, Array]:
         value, drec = _loss(case.meta).value_and_grad(case.inputs["rec"].astype(dtype), case.inputs["targets"])
         return {"loss": np.array(value), "grad.rec": drec}
     if op == "surrogate":
-        return {"derivative": _surrogate(case.meta["spike_grad"]).derivative(case.inputs["x"].astype(dtype))}
+        return {"derivative": surrogate_of(case.meta["spike_grad"]).derivative(case.inputs["x"].astype(dtype))}
     if op == "adam":
         return _adam(case, backend, dtype)
     return _network(case, backend, dtype)
@@ -164,7 +162,7 @@ def compute(case: Case, backend: str, dtype: str) -> dict[str, Array]:
 
 def _network(case: Case, backend: str, dtype: str) -> dict[str, Array]:
     meta, given = case.meta, {n: a if n == "targets" else a.astype(dtype) for n, a in case.inputs.items()}
-    net = Sequential(*(_layer(spec) for spec in meta["layers"]), dtype=dtype, backend=backend)
+    net = Sequential(*(layer_of(spec) for spec in meta["layers"]), dtype=dtype, backend=backend)
     for name in net.params:
         net.params[name][...] = given[name]
     neurons = [i for i, layer in enumerate(net.layers) if isinstance(layer, Leaky)]
@@ -192,27 +190,6 @@ def _adam(case: Case, backend: str, dtype: str) -> dict[str, Array]:
         b1, b2 = meta["betas"]
         step(p, g, m, v, t, lr=meta["lr"], b1=b1, b2=b2, eps=meta["eps"], weight_decay=meta["weight_decay"])
     return {"p": p, "m": m, "v": v}
-
-
-def _layer(spec: dict[str, Any]) -> Layer:
-    options = {name: value for name, value in spec.items() if name != "type"}
-    if spec["type"] == "Leaky":
-        return Leaky(**{**options, "spike_grad": _surrogate(options["spike_grad"])})
-    kinds: dict[str, Any] = {
-        "Conv2d": Conv2d, "MaxPool2d": MaxPool2d, "AvgPool2d": AvgPool2d, "Linear": Linear, "Flatten": Flatten,
-    }  # fmt: skip
-    return kinds[spec["type"]](**options)  # type: ignore[no-any-return]
-
-
-def _surrogate(spec: dict[str, Any]) -> Surrogate:
-    if spec["name"] == "boxcar":
-        return surrogate.custom_surrogate(_boxcar)
-    options = {name: value for name, value in spec.items() if name != "name"}
-    return getattr(surrogate, spec["name"])(**options)  # type: ignore[no-any-return]
-
-
-def _boxcar(x: Array) -> Array:
-    return np.asarray(np.abs(x) < 0.5)
 
 
 def _loss(meta: dict[str, Any]) -> Any:

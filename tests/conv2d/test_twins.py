@@ -17,20 +17,21 @@ CASES = [
     (1, 1, 1, 1, 1, (1, 1), (1, 1), (0, 0)),
     (2, 2, 4, 5, 3, (2, 3), (1, 1), (1, 2)),
     (4, 1, 3, 4, 6, (1, 2), (2, 2), (3, 1)),  # outputs that see nothing but padding
+    (2, 2, 4, 3, 3, (2, 2), (1, 1), (2, 3)),  # on all four sides
     (2, 3, 8, 7, 5, (2, 2), (3, 4), (0, 0)),  # pixels that no output sees
     (2 * cpu.CHUNK + 6, 2, 4, 5, 3, (2, 3), (1, 1), (1, 0)),  # three chunks
 ]
 CHUNKS = CASES[-1]
 
 
-def draw(case, dtype, dyadic=False, seed=0):
+def draw(case, dtype, dyadic=False, seed=0, zeros=None):
     """X, W, b, dY and the settings."""
     N, C, H_in, W_in, O, kernel, stride, padding = case
     rng = np.random.default_rng(seed)
     H_out, W_out = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip((H_in, W_in), kernel, stride, padding, strict=True))
-    X = drawn(rng, (N, C, H_in, W_in), dtype, dyadic=dyadic)
+    X = drawn(rng, (N, C, H_in, W_in), dtype, zeros=0.5 if zeros is None else zeros, dyadic=dyadic)
     W, b = (drawn(rng, shape, dtype, zeros=0, dyadic=dyadic) for shape in ((O, C, *kernel), (O,)))
-    dY = drawn(rng, (N, O, H_out, W_out), dtype, zeros=0.75, dyadic=dyadic)
+    dY = drawn(rng, (N, O, H_out, W_out), dtype, zeros=0.75 if zeros is None else zeros, dyadic=dyadic)
     return X, W, b, dY, {"stride": stride, "padding": padding}
 
 
@@ -58,6 +59,15 @@ def test_it_is_near_the_law(case, dtype):
 def test_dyadic_bits_are_the_laws(case, dtype):
     drawing = draw(case, dtype, dyadic=True)
     same_bits(both(cpu, *drawing), both(reference, *drawing))
+
+
+@pytest.mark.parametrize("channels", [(5, 1), (1, 9)], ids=str)
+def test_scratch_holds_an_image_and_deltas_without_a_zero(channels):
+    """Where the image is the larger of the two lists, and where the deltas are."""
+    C, O = channels
+    X, W, b, dY, settings = draw((2, C, 4, 5, O, (2, 2), (1, 1), (0, 0)), "float64", zeros=0)
+    assert X.all() and dY.all()
+    near(both(cpu, X, W, b, dY, settings), both(reference, X, W, b, dY, settings))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -15,7 +15,7 @@ MP2 = ((2, 2), (2, 2), (0, 0))
 CASES = [
     (3, 2, 7, 6, 4, (3, 2), (1, 1), (0, 0), MP2),
     (2, 3, 9, 8, 2, (2, 3), (2, 3), (1, 2), ((3, 2), (1, 1), (1, 1))),  # windows that overlap and hang over
-    (2, 2, 6, 9, 17, (3, 5), (1, 1), (1, 2), ((2, 3), (1, 2), (1, 1))),
+    (2, 2, 6, 9, 17, (3, 5), (1, 1), (2, 1), ((2, 3), (1, 2), (1, 1))),
     (1, 1, 5, 6, 70, (2, 2), (1, 2), (0, 0), ((1, 1), (1, 1), (0, 0))),  # more channels than a row has lanes
     (2 * conv_cpu.CHUNK + 3, 1, 4, 5, 3, (2, 3), (1, 1), (1, 1), MP2),  # three chunks
     (1, 20, 5, 5, 3, (2, 4), (1, 1), (0, 0), ((17, 16), (1, 1), (8, 8))),  # kernel rows of 80; places of two bytes
@@ -23,15 +23,15 @@ CASES = [
 CHUNKS = CASES[4]
 
 
-def draw(case, dtype, dyadic=False, seed=0):
+def draw(case, dtype, dyadic=False, seed=0, zeros=None):
     """X, W, b, dY and the settings."""
     N, C, H_in, W_in, O, kernel, stride, padding, pool = case
     rng = np.random.default_rng(seed)
-    X = drawn(rng, (N, C, H_in, W_in), dtype, dyadic=dyadic)
+    X = drawn(rng, (N, C, H_in, W_in), dtype, zeros=0.5 if zeros is None else zeros, dyadic=dyadic)
     W, b = (drawn(rng, shape, dtype, zeros=0, dyadic=dyadic) for shape in ((O, C, *kernel), (O,)))
     settings = {"stride": stride, "padding": padding, "pool": pool}
     Y, _ = reference.convpool2d_forward(X, W, b, **settings)
-    return X, W, b, drawn(rng, Y.shape, dtype, zeros=0.2, dyadic=dyadic), settings
+    return X, W, b, drawn(rng, Y.shape, dtype, zeros=0.2 if zeros is None else zeros, dyadic=dyadic), settings
 
 
 def both(op, X, W, b, dY, settings):
@@ -53,6 +53,17 @@ def test_it_is_near_the_law(case, dtype):
         ours, law = both(cpu, X, W, bias, dY, settings), both(reference, X, W, bias, dY, settings)
         np.testing.assert_array_equal(ours[1], law[1])
         near((ours[0], *ours[2:]), (law[0], *law[2:]))
+
+
+@pytest.mark.parametrize("channels", [(5, 1), (1, 9)], ids=str)
+def test_scratch_holds_an_image_and_deltas_without_a_zero(channels):
+    """Where the image is the larger of the two lists, and where the deltas are: a pool of one pixel keeps them all."""
+    C, O = channels
+    case = (2, C, 4, 5, O, (2, 2), (1, 1), (0, 0), ((1, 1), (1, 1), (0, 0)))
+    X, W, b, dY, settings = draw(case, "float64", zeros=0)
+    assert X.all() and dY.all()
+    ours, law = both(cpu, X, W, b, dY, settings), both(reference, X, W, b, dY, settings)
+    near((ours[0], *ours[2:]), (law[0], *law[2:]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,12 +1,13 @@
 """Plant every mutant, run the tests of its file, and say which mutants live.
 
 Each mutant has a process of its own, forked from one that has loaded NumPy, Numba and pytest but nothing of npsnn. The
-kernels run as plain Python (NUMBA_DISABLE_JIT=1). A mutant that no test kills must stand in survivors.txt with the
-reason why it is no change of meaning; one that stands there and is killed is reported too.
+kernels run as plain Python (NUMBA_DISABLE_JIT=1), but for the one file that writes machine instructions (--compiled). A
+mutant that no test kills must stand in survivors.txt with the reason why it is no change of meaning.
 
     python -m tests.mutants                       every mutant of every file
     python -m tests.mutants --every 20            a sample: each 20th
     python -m tests.mutants --only leaky/cpu      one file
+    python -m tests.mutants --compiled            the vectors of _lanes.py, compiled
 """
 
 import argparse
@@ -14,12 +15,13 @@ import importlib.abc
 import importlib.util
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ["NUMBA_DISABLE_JIT"] = "1"
+os.environ["NUMBA_DISABLE_JIT"] = "0" if "--compiled" in sys.argv else "1"
 
 import numba
 import numpy as np
@@ -41,7 +43,6 @@ TARGETS = {
     "conv2d/cpu": ["tests/conv2d/test_twins.py"],
     "conv2d/image": ["tests/conv2d/test_twins.py", "tests/convpool2d/test_twins.py"],
     "convpool2d/cpu": ["tests/convpool2d/test_twins.py"],
-    "_lanes": ["tests/test_lanes.py", "tests/conv2d/test_twins.py", "tests/linear/test_twins.py"],
     "pool2d/cpu": ["tests/pool2d/test_twins.py"],
     "linear/cpu": ["tests/linear/test_twins.py"],
     "leaky/cpu": ["tests/leaky/test_twins.py"],
@@ -52,6 +53,8 @@ TARGETS = {
     "functional/accuracy": ["tests/functional/test_accuracy.py", "tests/test_errors.py"],
     "functional/regularizer": ["tests/functional/test_losses.py", "tests/test_errors.py"],
 }
+if not numba.config.DISABLE_JIT:
+    TARGETS = {"_lanes": ["tests/test_lanes.py", "tests/linear/test_twins.py"]}
 SURVIVORS = Path(__file__).with_name("survivors.txt")
 
 
@@ -127,7 +130,9 @@ def _run_tests(target: str, source: str) -> int:
     # A compiled kernel gives no warning where NumPy's scalars do.
     quiet = ["-W", "ignore::RuntimeWarning"] if target.endswith("cpu") else []
     quick = [*quiet, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:doctest", "-o", "addopts=--import-mode=importlib"]
-    return int(pytest.main([*quick, *TARGETS[target]]))
+    with tempfile.TemporaryDirectory() as folder:
+        numba.config.CACHE_DIR = folder  # the cache on disk does not see the mutant
+        return int(pytest.main([*quick, *TARGETS[target]]))
 
 
 def survivors() -> dict[tuple[str, str], str]:
@@ -158,9 +163,10 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take each n-th mutant of a file")
     parser.add_argument("--start", type=int, default=0, help="from this one on, so that samples can differ")
     parser.add_argument("--only", action="append", choices=TARGETS, help="this file alone; may be repeated")
+    parser.add_argument("--compiled", action="store_true", help="the file that needs the compiler, with it")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at a time")
     args = parser.parse_args()
-    assert numba.config.DISABLE_JIT and np and "npsnn" not in sys.modules
+    assert bool(numba.config.DISABLE_JIT) is not args.compiled and np and "npsnn" not in sys.modules
     known, verdicts = survivors(), []
     print(f"{'file':24}{'mutants':>8}{'killed':>8}{'by clock':>10}{'equivalent':>12}{'ALIVE':>8}", flush=True)
     for target in args.only or TARGETS:
