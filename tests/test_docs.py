@@ -50,7 +50,7 @@ def test_block_runs(page, i, code, tmp_path, monkeypatch):
 
 
 def test_there_are_blocks():
-    assert {page.name for page, _, _ in BLOCKS} >= {"README.md", "other_libraries.md", "golden.md"}
+    assert {page.name for page, _, _ in BLOCKS} >= {"README.md", "other_libraries.md", "golden.md", "compare.md"}
 
 
 def test_the_loader_of_golden_vectors_is_short_and_needs_numpy_alone():

@@ -48,15 +48,23 @@ def unchanged(*arrays):
 
 
 def same_for_any_number_of_threads(function):
-    """`function()` has the same bits on 1, 2, 3 and 8 threads."""
+    """`function()` has the same bits on 1, 2, 3 and 8 threads; every kernel in it has three chunks or more to share."""
     pytest.importorskip("numba")
-    threads, results = _threads.count(), []
-    try:
-        for n in (1, 2, 3, 8):
-            _threads.set_count(n)
-            results.append(function())
-    finally:
-        _threads.set_count(threads)
+    threads, results, share, shared = _threads.count(), [], _threads.share, []
+
+    def noted(chunks, work):
+        shared.append(chunks)
+        share(chunks, work)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_threads, "share", noted)
+        try:
+            for n in (1, 2, 3, 8):
+                _threads.set_count(n)
+                results.append(function())
+        finally:
+            _threads.set_count(threads)
+    assert shared and min(shared) >= 3, shared
     for result in results[1:]:
         same_bits(results[0], result)
 

@@ -13,11 +13,12 @@ from npsnn.linear import cpu
 CASES = [
     (3, 5, 2),
     (1, 1, 1),
-    (7, 2 * cpu.BLOCK + 3, 10),
+    (2 * cpu.ROWS + 7, 2 * cpu.BLOCK + 3, 10),
     (cpu.ROWS + 6, cpu.BLOCK, 33),
     (4, 3, 1),
     (1, 90, 7),
     (2, 3, 8),
+    (3, 5, 33),  # a wider row of outputs than of inputs
 ]
 
 

@@ -16,6 +16,7 @@ CASES = [
     (2, 4, 7, 11, (2, 3), (3, 4), (1, 0)),  # and leave gaps
     (1, 1, 1, 1, (1, 1), (1, 1), (0, 0)),
     (4, 1, 1, 5, (2, 4), (2, 1), (1, 2)),
+    (3 * cpu.IMAGES + 5, 1, 4, 5, (2, 2), (2, 1), (0, 0)),  # four chunks
     (2, 2, 20, 19, (17, 16), (2, 3), (0, 0)),  # 272 places: int32
 ]
 OPS = ["maxpool2d", "avgpool2d"]
@@ -94,7 +95,7 @@ def test_nan_in_windows_that_hang_over_every_edge(dtype):
 
 @pytest.mark.parametrize("op", OPS)
 def test_bits_do_not_depend_on_threads_or_neighbours(op):
-    X, dY, settings = draw(CASES[1], "float32")
+    X, dY, settings = draw(CASES[5], "float32")
     same_for_any_number_of_threads(lambda: both(cpu, op, X, dY, settings))
     Y, dX = both(cpu, op, X, dY, settings)
     for n in (0, len(X) - 1):
