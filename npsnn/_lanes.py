@@ -10,12 +10,16 @@ both are written twice: as plain loops, which say what is computed and run where
 product is rounded before it is added (C11). The vectors are 64 bytes; a processor with shorter ones splits them.
 """
 
+import math
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
+
+Array = np.ndarray[Any, Any]
 
 LANES = 64
 SIZES = (16, 32, 48, 64)  # of a row: a multiple of the longest vector's lanes
@@ -30,6 +34,21 @@ def padded_lanes(n: int) -> int:
     (16, 64, 128)
     """
     return n + -n % 16 if n <= LANES else n + -n % LANES
+
+
+@register_jitable
+def aligned(like, size):  # type: ignore[no-untyped-def]
+    """A flat array of `size` numbers of like's dtype that starts at a whole vector, where loads are quickest."""
+    raw = np.empty(size + VECTOR_BYTES // like.itemsize, like.dtype)
+    start = (VECTOR_BYTES - raw.ctypes.data % VECTOR_BYTES) % VECTOR_BYTES // like.itemsize
+    return raw[start : start + size]
+
+
+def aligned_zeros(shape: tuple[int, ...], like: Array) -> Array:
+    """The same of any shape, filled with zeros."""
+    zeros: Array = aligned(like, math.prod(shape)).reshape(shape)
+    zeros[...] = 0
+    return zeros
 
 
 def _plain_add_rows(size, table, base, offsets, values, first, last, out, at):  # type: ignore[no-untyped-def]

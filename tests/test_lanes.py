@@ -71,3 +71,21 @@ def test_every_product_is_rounded_before_it_is_added():
 def test_padded_lanes(n, lanes):
     assert _lanes.padded_lanes(n) == lanes
     assert lanes in _lanes.SIZES or lanes % _lanes.LANES == 0
+
+
+@jit
+def _start(like, size, out):
+    out[0] = _lanes.aligned(like, size).ctypes.data % _lanes.VECTOR_BYTES
+    out[1] = len(_lanes.aligned(like, size))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_aligned_arrays_start_at_a_vector(dtype):
+    like = np.zeros(1, dtype)
+    for size in range(1, 40):
+        out = np.zeros(2, np.int64)
+        _start(like, size, out)
+        assert out.tolist() == [0, size]
+        plain = _lanes.aligned_zeros((size, 3), like)
+        assert plain.ctypes.data % _lanes.VECTOR_BYTES == 0 and plain.shape == (size, 3)
+        assert plain.dtype == dtype and plain.flags.c_contiguous and not plain.any()

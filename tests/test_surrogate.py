@@ -170,6 +170,13 @@ def test_sso_is_reproducible_by_seed():
         np.testing.assert_array_equal(a.derivative(x, 6), a.derivative(x, 6))
 
 
+def test_sso_keys_wrap_at_32_bits():
+    x, sigma = -np.ones(9), surrogate.SSO(seed=3)
+    last = dataclasses.replace(sigma, key=2**32 - 1)
+    np.testing.assert_array_equal(last.derivative(x, 1), dataclasses.replace(sigma, key=0).derivative(x, 0))
+    assert all(0 <= sigma.for_run().key < 2**32 for _ in range(60))
+
+
 def test_sso_differs_between_runs_steps_and_positions():
     x, sigma = -np.ones(9), surrogate.SSO(seed=3)
     one, two = sigma.for_run(), sigma.for_run()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit
-from npsnn._lanes import padded_lanes
+from npsnn._lanes import aligned, aligned_zeros, padded_lanes
 from npsnn._threads import parts
 from npsnn.conv2d.image import (
     convolve,
@@ -41,7 +41,7 @@ def _forward(begin, end, X, Wt, b, Y, L, kernel, stride, padding):  # type: igno
     N, C, H_in, W_in = X.shape
     O, H_out, W_out = Y.shape[1:]
     for chunk in range(begin, end):
-        acc, pixels = np.empty(H_out * W_out * L, X.dtype), C * H_in * W_in
+        acc, pixels = aligned(X, H_out * W_out * L), C * H_in * W_in
         offsets, values = np.empty(pixels, np.int32), np.empty(pixels, X.dtype)
         starts = np.empty((H_in, W_in + 1), np.int64)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
@@ -58,12 +58,13 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, L, R, kernel, stride, padding)
     O, H_out, W_out = dY.shape[1:]
     shape = (H_out, W_out)
     for chunk in range(begin, end):
-        dWt[chunk], db[chunk] = 0, 0
-        dy, pixels = np.zeros(H_out * W_out * L, X.dtype), C * H_in * W_in
+        db[chunk] = 0
+        dy, pixels = aligned(X, H_out * W_out * L), C * H_in * W_in
+        dy[:] = 0
         listed = max(pixels, O * H_out * W_out)
         offsets, values = np.empty(listed, np.int32), np.empty(listed, X.dtype)
         starts, ends = np.empty((H_in, W_in + 1), np.int64), np.empty(H_out * W_out, np.int64)
-        padded = np.empty((H_in + 2 * padding[0]) * (W_in + 2 * padding[1]) * C + R, X.dtype)
+        padded = aligned(X, (H_in + 2 * padding[0]) * (W_in + 2 * padding[1]) * C + R)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
             for o in range(O):
                 total = X.dtype.type(0)
@@ -98,7 +99,7 @@ def conv2d_backward(
     X, dY = np.ascontiguousarray(cache.X), np.ascontiguousarray(dY)
     O, C, kh, kw = W.shape
     chunks, L = parts(len(X), CHUNK), padded_lanes(O)
-    dWt, db = np.empty((chunks, kh * kw * C * L), X.dtype), np.empty((chunks, O), X.dtype)
+    dWt, db = aligned_zeros((chunks, kh * kw * C * L), X), np.empty((chunks, O), X.dtype)
     dX = np.empty(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
     Wr, R = rows_of_inputs(W)
     _backward(chunks, dY, X, Wr, dX, dWt, db, L, R, (kh, kw), cache.stride, cache.padding)  # (K3) to (K6)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import register_jitable
-from npsnn._lanes import LANES, add_rows, padded_lanes, spread_row
+from npsnn._lanes import LANES, add_rows, aligned_zeros, padded_lanes, spread_row
 
 Array = np.ndarray[Any, Any]
 
@@ -103,7 +103,7 @@ def rows_of_outputs(W: Array) -> tuple[Array, int]:
     """W as rows over o, one for each (i, j, c), padded with zeros to L; and L."""
     O, C, kh, kw = W.shape
     L = padded_lanes(O)
-    Wt = np.zeros((kh, kw, C, L), W.dtype)
+    Wt = aligned_zeros((kh, kw, C, L), W)
     Wt[..., :O] = W.transpose(2, 3, 1, 0)
     return Wt.reshape(-1), L
 
@@ -112,7 +112,7 @@ def rows_of_inputs(W: Array) -> tuple[Array, int]:
     """W as rows over (j, c), one for each (i, o), padded with zeros to R; and R."""
     O, C, kh, kw = W.shape
     R = padded_lanes(kw * C)
-    Wr = np.zeros((kh, O, R), W.dtype)
+    Wr = aligned_zeros((kh, O, R), W)
     Wr[:, :, : kw * C] = W.transpose(2, 0, 3, 1).reshape(kh, O, kw * C)
     return Wr.reshape(-1), R
 

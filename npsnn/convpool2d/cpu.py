@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit, register_jitable
-from npsnn._lanes import padded_lanes
+from npsnn._lanes import aligned, aligned_zeros, padded_lanes
 from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
@@ -33,25 +33,35 @@ Array = np.ndarray[Any, Any]
 
 
 @register_jitable
+def _keep_larger(row, k, best, where):  # type: ignore[no-untyped-def]
+    """(P1), (P2) for the k-th pixel of a window: of all channels at once."""
+    for o in range(len(best)):
+        value = row[o]
+        larger = (value > best[o]) | ((value != value) & (best[o] == best[o]))
+        best[o] = value if larger else best[o]
+        where[o] = np.int32(k) if larger else where[o]
+
+
+@register_jitable
 def _choose(acc, b, L, Y, place, shape, pool, best, where):  # type: ignore[no-untyped-def]
     """(P1), (P2) over one image's acc[(y, x), o], to which the bias is added first, as in the law."""
     (H_out, W_out), ((kh, kw), (sh, sw), (ph, pw)) = shape, pool
     O, H_pool, W_pool = Y.shape
+    for pixel in range(H_out * W_out):
+        row = acc[pixel * L : pixel * L + O]
+        for o in range(O):
+            row[o] += b[o]
     for cell_y in range(H_pool):
         for cell_x in range(W_pool):
             top, left = sh * cell_y - ph, sw * cell_x - pw
             i0, j0 = max(0, -top), max(0, -left)
             at = ((top + i0) * W_out + left + j0) * L
             for o in range(O):
-                best[o], where[o] = acc[at + o] + b[o], i0 * kw + j0
+                best[o], where[o] = acc[at + o], i0 * kw + j0
             for i in range(i0, min(kh, H_out - top)):
                 for j in range(j0, min(kw, W_out - left)):
                     at = ((top + i) * W_out + left + j) * L
-                    for o in range(O):
-                        value = acc[at + o] + b[o]
-                        larger = (value > best[o]) | ((value != value) & (best[o] == best[o]))
-                        best[o] = value if larger else best[o]
-                        where[o] = np.int32(i * kw + j) if larger else where[o]
+                    _keep_larger(acc[at : at + O], i * kw + j, best[:O], where[:O])
             for o in range(O):
                 Y[o, cell_y, cell_x], place[o, cell_y, cell_x] = best[o], where[o]
 
@@ -74,10 +84,10 @@ def _route(dY, place, L, dy, shape, pool):  # type: ignore[no-untyped-def]
 def _forward(begin, end, X, Wt, b, Y, place, L, shape, kernel, stride, padding, pool):  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
     for chunk in range(begin, end):
-        acc, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in
+        acc, pixels = aligned(X, shape[0] * shape[1] * L), C * H_in * W_in
         offsets, values = np.empty(pixels, np.int32), np.empty(pixels, X.dtype)
         starts = np.empty((H_in, W_in + 1), np.int64)
-        best, where = np.empty(L, X.dtype), np.empty(L, np.int32)
+        best, where = aligned(X, L), np.empty(L, np.int32)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
             convolve(X[n], Wt, L, acc, shape, kernel, stride, padding, offsets, values, starts)
             _choose(acc, b, L, Y[n], place[n], shape, pool, best, where)
@@ -90,12 +100,12 @@ def _backward(  # type: ignore[no-untyped-def]
     N, C, H_in, W_in = X.shape
     O, H_pool, W_pool = dY.shape[1:]
     for chunk in range(begin, end):
-        dWt[chunk], db[chunk] = 0, 0
-        dy, pixels = np.empty(shape[0] * shape[1] * L, X.dtype), C * H_in * W_in
+        db[chunk] = 0
+        dy, pixels = aligned(X, shape[0] * shape[1] * L), C * H_in * W_in
         listed = max(pixels, O * shape[0] * shape[1])
         offsets, values = np.empty(listed, np.int32), np.empty(listed, X.dtype)
         starts, ends = np.empty((H_in, W_in + 1), np.int64), np.empty(shape[0] * shape[1], np.int64)
-        padded = np.empty((H_in + 2 * padding[0]) * (W_in + 2 * padding[1]) * C + R, X.dtype)
+        padded = aligned(X, (H_in + 2 * padding[0]) * (W_in + 2 * padding[1]) * C + R)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, N)):
             for o in range(O):
                 total = X.dtype.type(0)
@@ -133,7 +143,7 @@ def convpool2d_backward(
     X, dY = np.ascontiguousarray(X), np.ascontiguousarray(dY)
     O, C, kh, kw = W.shape
     chunks, L = parts(len(X), CHUNK), padded_lanes(O)
-    dWt, db = np.empty((chunks, kh * kw * C * L), X.dtype), np.empty((chunks, O), X.dtype)
+    dWt, db = aligned_zeros((chunks, kh * kw * C * L), X), np.empty((chunks, O), X.dtype)
     dX = np.empty(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
     Wr, R = rows_of_inputs(W)
     _backward(chunks, dY, place, X, Wr, dX, dWt, db, L, R, Y_shape[2:], (kh, kw), stride, padding, tuple(pool))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit, jit, register_jitable
-from npsnn._lanes import LANES, add_rows, padded_lanes, spread_row
+from npsnn._lanes import LANES, add_rows, aligned, aligned_zeros, padded_lanes, spread_row
 from npsnn._threads import parts
 from npsnn.linear.reference import LinearCache
 
@@ -39,7 +39,7 @@ def _products(begin, end, X, rows, L, b, Y):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k]: (D1), and (D2) without a bias."""
     N, K = X.shape
     for chunk in range(begin, end):
-        total, offsets, values = np.empty(L, X.dtype), np.empty(K, np.int32), np.empty(K, X.dtype)
+        total, offsets, values = aligned(X, L), np.empty(K, np.int32), np.empty(K, X.dtype)
         for n in range(chunk * ROWS, min((chunk + 1) * ROWS, N)):
             listed = _list(X[n], 0, K, L, offsets, values)
             total[:] = 0
@@ -55,7 +55,8 @@ def _weight_gradient(begin, end, dY, X, dWt, L):  # type: ignore[no-untyped-def]
     M = dY.shape[1]
     for block in range(begin, end):
         first, last = block * BLOCK, min((block + 1) * BLOCK, K)
-        part, dy = np.empty(BLOCK * L, X.dtype), np.zeros(L, X.dtype)
+        part, dy = aligned(X, BLOCK * L), aligned(X, L)
+        dy[:] = 0
         offsets, values = np.empty(BLOCK, np.int32), np.empty(BLOCK, X.dtype)
         whole = dWt[first * L : last * L]
         whole[:] = 0
@@ -102,7 +103,7 @@ def linear_backward(
     if input_grad:
         dX = np.empty(X.shape, X.dtype)
         _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, X.dtype), dX)  # (D2)
-    dWt = np.empty(K * L, X.dtype)
+    dWt = aligned(X, K * L)
     _weight_gradient(parts(K, BLOCK), dY, X, dWt, L)  # (D3)
     if bias:
         db = np.empty(M, X.dtype)
@@ -113,6 +114,6 @@ def linear_backward(
 def _padded(rows: Array) -> tuple[Array, int]:
     """The rows, each padded with zeros to the same whole number of lanes, in one flat array; and that number."""
     L = padded_lanes(rows.shape[1])
-    flat = np.zeros((len(rows), L), rows.dtype)
+    flat = aligned_zeros((len(rows), L), rows)
     flat[:, : rows.shape[1]] = rows
     return flat.reshape(-1), L
