@@ -1,4 +1,4 @@
-"""Numba's options, in one place, each with its reason (floor 0). Beside it only _lanes.py imports Numba."""
+"""Numba's options, in one place, each with its reason (floor 0). Only _lanes.py and _vectors.py import Numba too."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -1,13 +1,22 @@
-"""Sums of rows that stay in registers: the inner loops of convolution and linear layers (floor 0).
+"""Rows that stay in registers: the inner loops of convolution and linear layers (floor 0).
 
-A row is LANES numbers or a part of them. `add_rows` gathers: many rows of a table, each times a number, summed up and
-added to one row. `spread_row` does the opposite: one row, times many numbers, added to many rows. Both run over a list,
-so that what is zero, and so not in the list, costs nothing.
+A row is a piece of a flat array, at most LANES numbers. Its length is given as a tuple of as many sixteenths,
+`row_of(64) == (0, 0, 0, 0)`, because a tuple's length is part of its type: a kernel is compiled for the lengths that
+its network has and for no other. `tile` and `columns` count rows in the same way.
 
-Numba keeps no array in registers, and a row that goes to memory for every term costs three times the arithmetic. So
-both are written twice: as plain loops, which say what is computed and run where nothing is compiled
-(NUMBA_DISABLE_JIT=1), and as vector instructions with the same sums in the same order: the same bits, by a test. Each
-product is rounded before it is added (C11). The vectors are 64 bytes; a processor with shorter ones splits them.
+    add_ones      out += the listed rows of a table; for spikes, where a list says what fires
+    add_rows      out += the sum of the listed rows, each times its number
+    spread_row    the listed rows += one row, each times its number
+    add_columns   several outs += the listed rows of as many tables, which start a step apart
+    add_tile      several outs += every row of a table, each times a number of its own; nothing is listed
+    largest       the largest of the listed rows, number by number, and which one it was
+    list_nonzero  what is not zero, as a list
+    copy_list     a piece of a list, moved
+
+What is zero, and so not in a list, costs nothing. Numba keeps no array in registers, and a row that goes to memory for
+every term costs three times the arithmetic. So all are written twice: as plain loops, which say what is computed and
+run where nothing is compiled (NUMBA_DISABLE_JIT=1), and as vector instructions (_vectors.py) with the same sums in the
+same order: the same bits, by a test. Each product is rounded before it is added (C11).
 """
 
 import math
@@ -15,25 +24,44 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
+
+from npsnn import _vectors
+from npsnn._vectors import ROUND as ROUND
+from npsnn._vectors import VECTOR_BYTES
 
 Array = np.ndarray[Any, Any]
 
 LANES = 64
-SIZES = (16, 32, 48, 64)  # of a row: a multiple of the longest vector's lanes
-VECTOR_BYTES = 64
-INT32, INT64 = ir.IntType(32), ir.IntType(64)
+SLACK = ROUND  # numbers that the vectors of list_nonzero and copy_list may read or write beyond an array's last
 
 
 def padded_lanes(n: int) -> int:
-    """The lanes of a row of n numbers: up to 64 the next size, beyond a multiple of 64.
+    """The lanes of a row of n numbers: it is cut into the fewest pieces of equal length, a multiple of 16 up to 64.
 
-    >>> padded_lanes(10), padded_lanes(60), padded_lanes(100)
-    (16, 64, 128)
+    >>> padded_lanes(10), padded_lanes(64), padded_lanes(65), padded_lanes(100)
+    (16, 64, 96, 128)
     """
-    return n + -n % 16 if n <= LANES else n + -n % LANES
+    pieces = -(-n // LANES)
+    return pieces * ROUND * -(-n // (pieces * ROUND))
+
+
+def row_of(lanes: int) -> tuple[int, ...]:
+    """The length of those pieces, of a row of `lanes` numbers.
+
+    >>> row_of(48), row_of(96), row_of(128)
+    ((0, 0, 0), (0, 0, 0), (0, 0, 0, 0))
+    """
+    return (0,) * (lanes // -(-lanes // LANES) // ROUND)
+
+
+def as_many_as_fit(row: tuple[int, ...], itemsize: int, vectors: int, most: int) -> tuple[int, ...]:
+    """A tile or columns of that row: as many, up to `most`, as so many of the processor's vectors can hold.
+
+    >>> as_many_as_fit(row_of(64), 4, 16, 8), as_many_as_fit(row_of(64), 8, 16, 8)
+    ((0, 0, 0, 0), (0, 0))
+    """
+    return (0,) * max(1, min(most, vectors * VECTOR_BYTES // (len(row) * ROUND * itemsize)))
 
 
 @register_jitable
@@ -51,158 +79,78 @@ def aligned_zeros(shape: tuple[int, ...], like: Array) -> Array:
     return zeros
 
 
-def _plain_add_rows(size, table, base, offsets, values, first, last, out, at):  # type: ignore[no-untyped-def]
-    total = [out.dtype.type(0)] * size
+def _add_ones(row, table, base, offsets, first, last, out, at):  # type: ignore[no-untyped-def]
     for k in range(first, last):
-        for q in range(size):
-            total[q] += values[k] * table[base + offsets[k] + q]
-    for q in range(size):
+        for q in range(ROUND * len(row)):
+            out[at + q] += table[base + offsets[k] + q]
+
+
+def _add_rows(  # type: ignore[no-untyped-def]
+    row, table, base, step, numbers, number, listed, first, last, out, at
+):
+    total = [out.dtype.type(0)] * (ROUND * len(row))
+    for k in range(first, last):
+        for q in range(len(total)):
+            total[q] += numbers[number + listed[k]] * table[base + step * listed[k] + q]
+    for q in range(len(total)):
         out[at + q] += total[q]
 
 
-def _plain_spread_row(size, row, at, offsets, values, first, last, table, base):  # type: ignore[no-untyped-def]
+def _spread_row(  # type: ignore[no-untyped-def]
+    row, source, at, numbers, number, listed, first, last, table, base, step
+):
     for k in range(first, last):
-        for q in range(size):
-            table[base + offsets[k] + q] += values[k] * row[at + q]
+        for q in range(ROUND * len(row)):
+            table[base + step * listed[k] + q] += numbers[number + listed[k]] * source[at + q]
 
 
-# --- the same in vectors -------------------------------------------------------------------------------------------
+def _add_columns(columns, row, table, base, step, offsets, first, last, out, at, out_step):  # type: ignore[no-untyped-def]
+    for j in range(len(columns)):
+        for k in range(first, last):
+            for q in range(ROUND * len(row)):
+                out[at + j * out_step + q] += table[base + j * step + offsets[k] + q]
 
 
-class _Lanes:
-    """One row of `size` numbers of a type, as vectors: what the two loops below share."""
-
-    def __init__(self, builder: Any, element: Any, size: int) -> None:
-        self.builder, self.size = builder, size
-        single = element == types.float32
-        self.alignment = 4 if single else 8  # of a number: a row need not start at a vector's boundary
-        self.width = VECTOR_BYTES // self.alignment
-        self.type = ir.VectorType(ir.FloatType() if single else ir.DoubleType(), self.width)
-        self.count = size // self.width
-
-    def zeros(self) -> list[Any]:
-        return [ir.Constant(self.type, [0.0] * self.width)] * self.count
-
-    def pointers(self, array: Any, at: Any) -> list[Any]:
-        b = self.builder
-        places = [b.add(at, ir.Constant(INT64, k * self.width)) for k in range(self.count)]
-        return [b.bitcast(b.gep(array, [place]), self.type.as_pointer()) for place in places]
-
-    def load(self, pointers: list[Any]) -> list[Any]:
-        return [self.builder.load(p, align=self.alignment) for p in pointers]
-
-    def store(self, vectors: list[Any], pointers: list[Any]) -> None:
-        for v, p in zip(vectors, pointers, strict=True):
-            self.builder.store(v, p, align=self.alignment)
-
-    def multiply_add(self, number: Any, row: list[Any], total: list[Any]) -> list[Any]:
-        """total + number * row, each product rounded."""
-        b = self.builder
-        nothing = ir.Constant(self.type, ir.Undefined)
-        one = b.insert_element(nothing, number, ir.Constant(INT32, 0))
-        all_lanes = ir.Constant(ir.VectorType(INT32, self.width), [0] * self.width)
-        number_everywhere = b.shuffle_vector(one, nothing, all_lanes)
-        return [b.fadd(t, b.fmul(number_everywhere, r)) for t, r in zip(total, row, strict=True)]
+def _add_tile(  # type: ignore[no-untyped-def]
+    tile, row, numbers, number, tile_step, term_step, table, base, table_step, terms, out, at, out_step
+):
+    for p in range(len(tile)):
+        for k in range(terms):
+            for q in range(ROUND * len(row)):
+                out[at + p * out_step + q] += (
+                    numbers[number + p * tile_step + k * term_step] * (table[base + k * table_step + q])
+                )
 
 
-def _data(context: Any, builder: Any, signature: Any, args: Any, k: int) -> Any:
-    return context.make_array(signature.args[k])(context, builder, args[k]).data
+def _largest(row, table, base, offsets, terms, best, which, at):  # type: ignore[no-untyped-def]
+    for q in range(at, at + ROUND * len(row)):
+        best[q], which[q] = table[base + offsets[0] + q - at], 0
+        for k in range(1, terms):
+            value = table[base + offsets[k] + q - at]
+            if value > best[q] or (value != value and best[q] == best[q]):
+                best[q], which[q] = value, k
 
 
-class _Loop:
-    """for k in range(first, last), with vectors carried from one turn to the next."""
-
-    def __init__(self, builder: Any, first: Any, last: Any, carried: list[Any]) -> None:
-        self.builder = builder
-        before, function = builder.block, builder.function
-        self.head = function.append_basic_block("rows.head")
-        self.body = function.append_basic_block("rows.body")
-        self.end = function.append_basic_block("rows.end")
-        builder.branch(self.head)
-        builder.position_at_end(self.head)
-        self.k = builder.phi(INT64)
-        self.k.add_incoming(first, before)
-        self.carried = [builder.phi(v.type) for v in carried]
-        for phi, v in zip(self.carried, carried, strict=True):
-            phi.add_incoming(v, before)
-        builder.cbranch(builder.icmp_signed("<", self.k, last), self.body, self.end)
-        builder.position_at_end(self.body)
-
-    def close(self, carried: list[Any]) -> None:
-        builder = self.builder
-        self.k.add_incoming(builder.add(self.k, ir.Constant(INT64, 1)), builder.block)
-        for phi, v in zip(self.carried, carried, strict=True):
-            phi.add_incoming(v, builder.block)
-        builder.branch(self.head)
-        builder.position_at_end(self.end)
+def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[no-untyped-def]
+    for q in range(terms):
+        if numbers[at + q] != 0:
+            listed[k] = first + q * step
+            k += 1
+    return k
 
 
-def _vector_add_rows(size: int) -> Any:
-    @intrinsic
-    def add_rows(typingctx, table, base, offsets, values, first, last, out, at):  # type: ignore[no-untyped-def]
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            table, offsets, values, out = (_data(context, builder, signature, args, k) for k in (0, 2, 3, 6))
-            lanes = _Lanes(builder, signature.args[0].dtype, size)
-            loop = _Loop(builder, args[4], args[5], lanes.zeros())
-            offset = builder.sext(builder.load(builder.gep(offsets, [loop.k])), INT64)
-            row = lanes.load(lanes.pointers(table, builder.add(args[1], offset)))
-            loop.close(lanes.multiply_add(builder.load(builder.gep(values, [loop.k])), row, loop.carried))
-            places = lanes.pointers(out, args[7])
-            lanes.store([builder.fadd(x, t) for x, t in zip(lanes.load(places), loop.carried, strict=True)], places)
-            return context.get_dummy_value()
-
-        n = types.intp
-        return types.void(table, n, offsets, values, n, n, out, n), codegen
-
-    return add_rows
+def _copy_list(listed, first, last, shift, out, at):  # type: ignore[no-untyped-def]
+    for k in range(last - first):
+        out[at + k] = listed[first + k] + shift
 
 
-def _vector_spread_row(size: int) -> Any:
-    @intrinsic
-    def spread_row(typingctx, row, at, offsets, values, first, last, table, base):  # type: ignore[no-untyped-def]
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            row, offsets, values, table = (_data(context, builder, signature, args, k) for k in (0, 2, 3, 6))
-            lanes = _Lanes(builder, signature.args[0].dtype, size)
-            source = lanes.load(lanes.pointers(row, args[1]))
-            loop = _Loop(builder, args[4], args[5], [])
-            offset = builder.sext(builder.load(builder.gep(offsets, [loop.k])), INT64)
-            places = lanes.pointers(table, builder.add(args[7], offset))
-            number = builder.load(builder.gep(values, [loop.k]))
-            lanes.store(lanes.multiply_add(number, source, lanes.load(places)), places)
-            loop.close([])
-            return context.get_dummy_value()
-
-        n = types.intp
-        return types.void(row, n, offsets, values, n, n, table, n), codegen
-
-    return spread_row
-
-
-_add_16, _add_32, _add_48, _add_64 = (_vector_add_rows(size) for size in SIZES)
-_spread_16, _spread_32, _spread_48, _spread_64 = (_vector_spread_row(size) for size in SIZES)
-
-
-def _compiled_add_rows(size, table, base, offsets, values, first, last, out, at):  # type: ignore[no-untyped-def]
-    if size == 64:
-        _add_64(table, base, offsets, values, first, last, out, at)
-    elif size == 48:
-        _add_48(table, base, offsets, values, first, last, out, at)
-    elif size == 32:
-        _add_32(table, base, offsets, values, first, last, out, at)
-    else:
-        _add_16(table, base, offsets, values, first, last, out, at)
-
-
-def _compiled_spread_row(size, row, at, offsets, values, first, last, table, base):  # type: ignore[no-untyped-def]
-    if size == 64:
-        _spread_64(row, at, offsets, values, first, last, table, base)
-    elif size == 48:
-        _spread_48(row, at, offsets, values, first, last, table, base)
-    elif size == 32:
-        _spread_32(row, at, offsets, values, first, last, table, base)
-    else:
-        _spread_16(row, at, offsets, values, first, last, table, base)
-
-
-add_rows = _plain_add_rows if numba.config.DISABLE_JIT else register_jitable(_compiled_add_rows)
-spread_row = _plain_spread_row if numba.config.DISABLE_JIT else register_jitable(_compiled_spread_row)
+_compiled = not numba.config.DISABLE_JIT
+add_ones = _vectors.add_ones if _compiled else _add_ones
+add_rows = _vectors.add_rows if _compiled else _add_rows
+spread_row = _vectors.spread_row if _compiled else _spread_row
+add_columns = _vectors.add_columns if _compiled else _add_columns
+add_tile = _vectors.add_tile if _compiled else _add_tile
+largest = _vectors.largest if _compiled else _largest
+_listing = _vectors.list_nonzero if _vectors.HAS_COMPRESS else register_jitable(_list_nonzero)
+list_nonzero = _listing if _compiled else _list_nonzero
+copy_list = _vectors.copy_list if _compiled else _copy_list

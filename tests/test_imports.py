@@ -13,7 +13,7 @@ PACKAGE = Path(npsnn.__file__).parent
 OPS = ("conv2d", "pool2d", "convpool2d", "linear", "leaky", "adam", "functional")
 FUSED = {"convpool2d": {"conv2d", "pool2d"}}  # an op that is others in one pass, and may import them
 FLOORS = {
-    0: ("_check", "_files", "_jit", "_lanes", "_threads", "surrogate", "generator"),
+    0: ("_check", "_files", "_jit", "_lanes", "_threads", "_vectors", "surrogate", "generator"),
     1: OPS,
     2: ("backends", "parameters", "layer", "layers", "neuron", "state_dict"),
     3: ("network", "optim"),
@@ -82,10 +82,10 @@ def test_the_law_imports_numpy_and_the_surrogate_alone(op):
     assert all(name.startswith(allowed) for name in inside)
 
 
-def test_numba_is_imported_in_two_places():
-    """Its options in one, its vectors in the other."""
+def test_numba_is_imported_in_three_places():
+    """Its options in one, the choice between loops and vectors in another, its vectors in the third."""
     for path in FILES:
-        if path.name not in ("_jit.py", "_lanes.py"):
+        if path.name not in ("_jit.py", "_lanes.py", "_vectors.py"):
             assert not any(name.split(".")[0] in ("numba", "llvmlite") for name in imports(path)), path
 
 

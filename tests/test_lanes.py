@@ -1,4 +1,7 @@
-"""Rows in registers: the vector instructions have the bits of the plain loops."""
+"""Rows in registers: the vector instructions have the bits of the plain loops, which have the numbers expected."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,69 +11,261 @@ from npsnn import _lanes
 from npsnn._jit import jit
 
 DTYPES = ["float32", "float64"]
+ROWS = [(0,) * n for n in (1, 2, 3, 4)]
+RANGES = [(0, 40), (3, 17), (5, 6), (9, 9)]
 
 
 @jit
-def _add(size, table, base, offsets, values, first, last, out, at):
-    _lanes.add_rows(size, table, base, offsets, values, first, last, out, at)
+def _add_ones(*args):
+    _lanes.add_ones(*args)
 
 
 @jit
-def _spread(size, row, at, offsets, values, first, last, table, base):
-    _lanes.spread_row(size, row, at, offsets, values, first, last, table, base)
+def _add_rows(*args):
+    _lanes.add_rows(*args)
 
 
-def drawing(size, dtype):
-    """A table, a list of offsets into it with gaps and repeats, their numbers, and a row."""
-    rng = np.random.default_rng(size)
-    table = rng.standard_normal(400 + size).astype(dtype)
-    offsets = rng.integers(0, 380, 40).astype(np.int32)
-    return table, offsets, rng.standard_normal(40).astype(dtype), rng.standard_normal(100 + size).astype(dtype)
+@jit
+def _spread_row(*args):
+    _lanes.spread_row(*args)
+
+
+@jit
+def _add_columns(*args):
+    _lanes.add_columns(*args)
+
+
+@jit
+def _add_tile(*args):
+    _lanes.add_tile(*args)
+
+
+@jit
+def _largest(*args):
+    _lanes.largest(*args)
+
+
+@jit
+def _list_nonzero(*args):
+    return _lanes.list_nonzero(*args)
+
+
+@jit
+def _copy_list(*args):
+    _lanes.copy_list(*args)
+
+
+class Drawing:
+    """A table of 600 numbers, 40 offsets with gaps and repeats, 30 of 37 indices, 40 numbers, and an `out` of 400."""
+
+    def __init__(self, dtype, seed=0):
+        rng = np.random.default_rng(seed)
+        self.table, self.numbers, self.out = (rng.standard_normal(n).astype(dtype) for n in (600, 40, 400))
+        self.offsets = rng.integers(0, 380, 40).astype(np.int32)
+        self.listed = np.sort(rng.permutation(37)[:30]).astype(np.int32)
+        self.exact = {"rtol": 0, "atol": 2e-5 if dtype == "float32" else 1e-13}
+
+    def rows(self, base, row, offsets):
+        return self.table.astype(float)[base + np.asarray(offsets)[:, None] + np.arange(16 * len(row))]
+
+
+def same(compiled, plain, expected, exact):
+    assert compiled.tobytes() == plain.tobytes()
+    np.testing.assert_allclose(compiled, expected, **exact)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", _lanes.SIZES)
-@pytest.mark.parametrize("first, last", [(0, 40), (3, 17), (5, 6), (9, 9)])
-def test_add_rows_has_the_bits_of_the_plain_loop(size, dtype, first, last):
-    table, offsets, values, row = drawing(size, dtype)
-    plain, compiled = row.copy(), row.copy()
-    _lanes._plain_add_rows(size, table, 7, offsets, values, first, last, plain, 11)
-    _add(size, table, 7, offsets, values, first, last, compiled, 11)
-    assert compiled.tobytes() == plain.tobytes()
-    assert (plain != row).sum() == (size if last > first else 0)
-    expected = row.astype(float)
-    for k in range(first, last):
-        expected[11 : 11 + size] += values[k].astype(float) * table[7 + offsets[k] :][:size]
-    np.testing.assert_allclose(compiled, expected, rtol=0, atol=1e-5 if dtype == "float32" else 1e-14)
+@pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("first, last", RANGES)
+def test_add_ones(row, dtype, first, last):
+    d = Drawing(dtype)
+    plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
+    _lanes._add_ones(row, d.table, 7, d.offsets, first, last, plain, 11)
+    _add_ones(row, d.table, 7, d.offsets, first, last, compiled, 11)
+    expected[11 : 11 + 16 * len(row)] += d.rows(7, row, d.offsets[first:last]).sum(axis=0)
+    same(compiled, plain, expected, d.exact)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", _lanes.SIZES)
-@pytest.mark.parametrize("first, last", [(0, 40), (3, 17), (5, 6), (9, 9)])
-def test_spread_row_has_the_bits_of_the_plain_loop(size, dtype, first, last):
-    table, offsets, values, row = drawing(size, dtype)
-    plain, compiled = table.copy(), table.copy()
-    _lanes._plain_spread_row(size, row, 11, offsets, values, first, last, plain, 7)
-    _spread(size, row, 11, offsets, values, first, last, compiled, 7)
-    assert compiled.tobytes() == plain.tobytes()
-    expected = table.astype(float)
-    for k in range(first, last):
-        expected[7 + offsets[k] :][:size] += values[k].astype(float) * row[11 : 11 + size]
-    np.testing.assert_allclose(compiled, expected, rtol=0, atol=1e-5 if dtype == "float32" else 1e-14)
+@pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("first, last", [(0, 30), (3, 17), (5, 6), (9, 9)])
+def test_add_rows(row, dtype, first, last):
+    d = Drawing(dtype)
+    plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
+    _lanes._add_rows(row, d.table, 7, 5, d.numbers, 3, d.listed, first, last, plain, 11)
+    _add_rows(row, d.table, 7, 5, d.numbers, 3, d.listed, first, last, compiled, 11)
+    k = d.listed[first:last]
+    expected[11 : 11 + 16 * len(row)] += d.numbers.astype(float)[3 + k] @ d.rows(7, row, 5 * k)
+    same(compiled, plain, expected, d.exact)
+
+
+def test_add_rows_sums_from_zero():
+    """In float32 (1 + 1e8) - 1e8 is 0, and 1 + (1e8 - 1e8) is 1: the listed rows are summed up first."""
+    table = np.repeat(np.float32([1, -1]), 16)
+    for add in (_lanes._add_rows, _add_rows):
+        out = np.full(16, 1e8, np.float32)
+        add((0,), table, 0, 16, np.float32([3, 3]), 0, np.int32([0, 1]), 0, 2, out, 0)
+        assert (out == 1e8).all()
+        out = np.full(16, 1.0, np.float32)
+        add((0,), table, 0, 16, np.float32([1e8, 1e8]), 0, np.int32([0, 1]), 0, 2, out, 0)
+        assert (out == 1).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("first, last", [(0, 30), (3, 17), (5, 6), (9, 9)])
+def test_spread_row(row, dtype, first, last):
+    d = Drawing(dtype)
+    plain, compiled, expected = d.table.copy(), d.table.copy(), d.table.astype(float)
+    _lanes._spread_row(row, d.out, 11, d.numbers, 3, d.listed, first, last, plain, 7, 5)
+    _spread_row(row, d.out, 11, d.numbers, 3, d.listed, first, last, compiled, 7, 5)
+    for k in d.listed[first:last]:
+        expected[7 + 5 * k :][: 16 * len(row)] += d.numbers[3 + k].astype(float) * d.out[11 : 11 + 16 * len(row)]
+    same(compiled, plain, expected, d.exact)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("columns", [1, 2, 5])
+@pytest.mark.parametrize("first, last", RANGES)
+def test_add_columns(row, columns, dtype, first, last):
+    d = Drawing(dtype)
+    size, step, out_step = 16 * len(row), -9, 16 * len(row) + 1
+    plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
+    args = (d.offsets, first, last)
+    _lanes._add_columns((0,) * columns, row, d.table, 47, step, *args, plain, 11, out_step)
+    _add_columns((0,) * columns, row, d.table, 47, step, *args, compiled, 11, out_step)
+    for j in range(columns):
+        at = 11 + j * out_step
+        expected[at : at + size] += d.rows(47 + j * step, row, d.offsets[first:last]).sum(axis=0)
+    same(compiled, plain, expected, d.exact)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("tile", [1, 2, 4])
+@pytest.mark.parametrize("terms", [0, 1, 7])
+def test_add_tile(row, tile, dtype, terms):
+    d = Drawing(dtype)
+    size = 16 * len(row)
+    plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
+    args = (d.numbers, 2, 5, 3, d.table, 13, 70, terms)
+    _lanes._add_tile((0,) * tile, row, *args, plain, 11, size)
+    _add_tile((0,) * tile, row, *args, compiled, 11, size)
+    rows = d.rows(13, row, 70 * np.arange(terms, dtype=int))
+    for p in range(tile):
+        expected[11 + p * size :][:size] += d.numbers.astype(float)[2 + 5 * p + 3 * np.arange(terms)] @ rows
+    same(compiled, plain, expected, d.exact)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("terms", [1, 2, 9])
+def test_largest(row, dtype, terms):
+    """Of ties the first; NaN is the largest, and of NaNs the first."""
+    d = Drawing(dtype)
+    d.table[:] = np.round(d.table * 2)
+    d.table[::37] = np.nan
+    d.table[::41] = np.inf
+    d.table[5::7] = -0.0
+    size = 16 * len(row)
+    got = []
+    for largest in (_lanes._largest, _largest):
+        best, which = np.full(90, 7, dtype), np.full(90, -1, np.int32)
+        largest(row, d.table, 3, d.offsets, terms, best, which, 6)
+        got.append((best.tobytes(), which.tobytes()))
+    assert got[0] == got[1]
+    rows = d.rows(3, row, d.offsets[:terms])
+    expected = np.argmax(rows, axis=0)
+    np.testing.assert_array_equal(which[6 : 6 + size], expected)
+    np.testing.assert_array_equal(best[6 : 6 + size], rows[expected, np.arange(size)])
+    assert (which[:6] == -1).all() and (which[6 + size :] == -1).all()
+    assert (best[:6] == 7).all() and (best[6 + size :] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_list_nonzero(dtype):
+    rng = np.random.default_rng(0)
+    for terms in range(66):
+        numbers = (rng.standard_normal(5 + terms) * (rng.random(5 + terms) < 0.4)).astype(dtype)
+        numbers[4::9], numbers[5::11] = np.nan, -0.0
+        expected = [70 + 3 * q for q in range(terms) if numbers[5 + q] != 0]
+        for list_nonzero in (_lanes._list_nonzero, _list_nonzero):
+            listed = np.full(2 + len(expected) + _lanes.SLACK, -1, np.int32)
+            k = list_nonzero(numbers, 5, terms, 70, 3, listed, 2)
+            assert listed[:k].tolist() == [-1, -1, *expected]
+    assert _list_nonzero(numbers, 5, -3, 0, 1, listed, 2) == _lanes._list_nonzero(numbers, 5, -3, 0, 1, listed, 2) == 2
+
+
+GUARDED = """
+import ctypes, mmap, sys
+import numpy as np
+from npsnn import _lanes
+from npsnn._jit import jit
+
+@jit
+def kernel(numbers, at, listed):
+    return _lanes.list_nonzero(numbers, at, 3, 0, 1, listed, 0)
+
+memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+page = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + mmap.PAGESIZE
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), mmap.PAGESIZE, 0) == 0
+numbers = np.frombuffer(memory, np.float32)
+inside, listed = mmap.PAGESIZE // 4, np.empty(32, np.int32)
+numbers[:inside] = 1
+print(kernel(numbers, inside - 3, listed), flush=True)
+kernel(numbers, inside - 2, listed)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="guards a page of memory in Linux's way")
+def test_list_nonzero_reads_nothing_beyond_its_numbers():
+    """They end where the memory does: three are listed; a kernel that is asked for a fourth ends the process."""
+    done = subprocess.run([sys.executable, "-c", GUARDED], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout == "3\n", done.stderr
+    assert done.returncode < 0, "the guard did not guard"
+
+
+def test_copy_list():
+    for length in range(40):
+        source = np.arange(4 + length + _lanes.SLACK, dtype=np.int32)
+        for copy_list in (_lanes._copy_list, _copy_list):
+            out = np.full(2 + length + _lanes.SLACK, -1, np.int32)
+            copy_list(source, 4, 4 + length, 100, out, 2)
+            assert out[: 2 + length].tolist() == [-1, -1, *range(104, 104 + length)]
 
 
 def test_every_product_is_rounded_before_it_is_added():
     """1 + 2^-30 squared is 1 + 2^-29 when rounded to double, and a fused product would keep its 2^-60."""
     x = 1 + 2.0**-30
-    table, out = np.full(16, x), np.full(16, -1 - 2.0**-29)
-    _add(16, table, 0, np.zeros(1, np.int32), np.array([x]), 0, 1, out, 0)
+    table, numbers, listed = np.full(16, x), np.array([x]), np.zeros(1, np.int32)
+    out = np.full(16, -1 - 2.0**-29)
+    _add_rows((0,), table, 0, 0, numbers, 0, listed, 0, 1, out, 0)
+    assert not out.any()
+    out = np.full(16, -1 - 2.0**-29)
+    _spread_row((0,), table, 0, numbers, 0, listed, 0, 1, out, 0, 0)
+    assert not out.any()
+    out = np.full(16, -1 - 2.0**-29)
+    _add_tile((0,), (0,), numbers, 0, 0, 0, table, 0, 0, 1, out, 0, 0)
     assert not out.any()
 
 
-@pytest.mark.parametrize("n, lanes", [(1, 16), (16, 16), (17, 32), (48, 48), (60, 64), (64, 64), (65, 128), (129, 192)])
-def test_padded_lanes(n, lanes):
+@pytest.mark.parametrize(
+    "n, lanes, piece", [(1, 16, 16), (16, 16, 16), (17, 32, 32), (48, 48, 48), (60, 64, 64), (64, 64, 64)]
+    + [(65, 96, 48), (96, 96, 48), (97, 128, 64), (129, 144, 48), (1000, 1024, 64)],
+)  # fmt: skip
+def test_rows_are_cut_into_equal_pieces(n, lanes, piece):
     assert _lanes.padded_lanes(n) == lanes
-    assert lanes in _lanes.SIZES or lanes % _lanes.LANES == 0
+    assert _lanes.row_of(lanes) == (0,) * (piece // 16)
+
+
+@pytest.mark.parametrize(
+    "lanes, itemsize, vectors, most, count",
+    [(64, 4, 16, 4, 4), (64, 4, 16, 9, 4), (64, 4, 28, 9, 7), (64, 8, 28, 5, 3), (16, 4, 16, 4, 4), (48, 4, 16, 9, 5)]
+    + [(64, 8, 7, 5, 1)],
+)
+def test_as_many_as_fit(lanes, itemsize, vectors, most, count):
+    assert len(_lanes.as_many_as_fit(_lanes.row_of(lanes), itemsize, vectors, most)) == count
 
 
 @jit

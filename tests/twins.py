@@ -17,6 +17,11 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 DTYPES = list(TOLERANCE)
 
 
+def few_ones(rng, shape, dtype):
+    """Zeros and a fifth of ones: spikes."""
+    return (rng.random(shape) < 0.2).astype(dtype)
+
+
 def near(actual, expected):
     """Every array of `actual` within TOLERANCE of the largest entry of its counterpart; same shape and dtype."""
     for a, e in zip(_arrays(actual), _arrays(expected), strict=True):

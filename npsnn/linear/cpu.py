@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import chunked_jit, jit, register_jitable
-from npsnn._lanes import LANES, add_rows, aligned, aligned_zeros, padded_lanes, spread_row
+from npsnn._jit import chunked_jit, jit
+from npsnn._lanes import ROUND, SLACK, add_rows, aligned, aligned_zeros, list_nonzero, padded_lanes, row_of, spread_row
 from npsnn._threads import parts
 from npsnn.linear.reference import LinearCache
 
@@ -24,49 +24,39 @@ BLOCK = 64
 ROWS = 64
 
 
-@register_jitable
-def _list(x, first, last, L, offsets, values):  # type: ignore[no-untyped-def]
-    """How many of x[first:last] are not zero, and for each (k - first) L and its value."""
-    listed = 0
-    for k in range(first, last):
-        offsets[listed], values[listed] = (k - first) * L, x[k]
-        listed += x[k] != 0
-    return listed
-
-
 @chunked_jit
-def _products(begin, end, X, rows, L, b, Y):  # type: ignore[no-untyped-def]
+def _products(begin, end, X, rows, L, row, b, Y):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k]: (D1), and (D2) without a bias."""
     N, K = X.shape
     for chunk in range(begin, end):
-        total, offsets, values = aligned(X, L), np.empty(K, np.int32), np.empty(K, X.dtype)
+        total, listed = aligned(X, L), np.empty(K + SLACK, np.int32)
         for n in range(chunk * ROWS, min((chunk + 1) * ROWS, N)):
-            listed = _list(X[n], 0, K, L, offsets, values)
+            fires = list_nonzero(X[n], 0, K, 0, 1, listed, 0)
             total[:] = 0
-            for lane in range(0, L, LANES):
-                add_rows(min(L, LANES), rows, lane, offsets, values, 0, listed, total, lane)
+            for lane in range(0, L, ROUND * len(row)):
+                add_rows(row, rows, lane, L, X[n], 0, listed, 0, fires, total, lane)
             for m in range(Y.shape[1]):
                 Y[n, m] = total[m] + b[m]
 
 
 @chunked_jit
-def _weight_gradient(begin, end, dY, X, dWt, L):  # type: ignore[no-untyped-def]
+def _weight_gradient(begin, end, dY, X, dWt, L, row):  # type: ignore[no-untyped-def]
     N, K = X.shape
     M = dY.shape[1]
     for block in range(begin, end):
         first, last = block * BLOCK, min((block + 1) * BLOCK, K)
         part, dy = aligned(X, BLOCK * L), aligned(X, L)
         dy[:] = 0
-        offsets, values = np.empty(BLOCK, np.int32), np.empty(BLOCK, X.dtype)
+        listed = np.empty(BLOCK + SLACK, np.int32)
         whole = dWt[first * L : last * L]
         whole[:] = 0
         for start in range(0, N, ROWS):
             part[:] = 0
             for n in range(start, min(start + ROWS, N)):
-                listed = _list(X[n], first, last, L, offsets, values)
+                fires = list_nonzero(X[n], first, last - first, 0, 1, listed, 0)
                 dy[:M] = dY[n]
-                for lane in range(0, L, LANES):
-                    spread_row(min(L, LANES), dy, lane, offsets, values, 0, listed, part, lane)
+                for lane in range(0, L, ROUND * len(row)):
+                    spread_row(row, dy, lane, X[n], first, listed, 0, fires, part, lane, L)
             for q in range(len(whole)):
                 whole[q] += part[q]
 
@@ -104,16 +94,16 @@ def linear_backward(
         dX = np.empty(X.shape, X.dtype)
         _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, X.dtype), dX)  # (D2)
     dWt = aligned(X, K * L)
-    _weight_gradient(parts(K, BLOCK), dY, X, dWt, L)  # (D3)
+    _weight_gradient(parts(K, BLOCK), dY, X, dWt, L, row_of(L))  # (D3)
     if bias:
         db = np.empty(M, X.dtype)
         _bias_gradient(dY, db)  # (D4)
     return dX, np.ascontiguousarray(dWt.reshape(K, L)[:, :M].T), db
 
 
-def _padded(rows: Array) -> tuple[Array, int]:
-    """The rows, each padded with zeros to the same whole number of lanes, in one flat array; and that number."""
+def _padded(rows: Array) -> tuple[Array, int, tuple[int, ...]]:
+    """The rows, each padded with zeros to the same number of lanes, in one flat array; that number, and its pieces."""
     L = padded_lanes(rows.shape[1])
     flat = aligned_zeros((len(rows), L), rows)
     flat[:, : rows.shape[1]] = rows
-    return flat.reshape(-1), L
+    return flat.reshape(-1), L, row_of(L)

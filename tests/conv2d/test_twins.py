@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 
 from npsnn.conv2d import reference
-from tests.twins import DTYPES, drawn, near, same_bits, same_for_any_number_of_threads, same_signatures, unchanged
+from tests.twins import (
+    DTYPES,
+    drawn,
+    few_ones,
+    near,
+    same_bits,
+    same_for_any_number_of_threads,
+    same_signatures,
+    unchanged,
+)
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
-from npsnn.conv2d import cpu
+from npsnn._jit import jit
+from npsnn.conv2d import cpu, image
 
 # N, C, H_in, W_in, O, kernel, stride, padding
 CASES = [
@@ -19,17 +29,21 @@ CASES = [
     (4, 1, 3, 4, 6, (1, 2), (2, 2), (3, 1)),  # outputs that see nothing but padding
     (2, 2, 4, 3, 3, (2, 2), (1, 1), (2, 3)),  # on all four sides
     (2, 3, 8, 7, 5, (2, 2), (3, 4), (0, 0)),  # pixels that no output sees
+    (2, 1, 2, 1, 2, (1, 1), (7, 7), (3, 3)),  # an image that no output sees
+    (1, 13, 3, 4, 65, (2, 5), (1, 1), (0, 2)),  # rows in two pieces, over o and over (j, c)
+    (1, 5, 5, 9, 64, (3, 6), (2, 1), (0, 0)),  # more columns than the registers hold
     (2 * cpu.CHUNK + 6, 2, 4, 5, 3, (2, 3), (1, 1), (1, 0)),  # three chunks
 ]
 CHUNKS = CASES[-1]
 
 
-def draw(case, dtype, dyadic=False, seed=0, zeros=None):
-    """X, W, b, dY and the settings."""
+def draw(case, dtype, dyadic=False, seed=0, zeros=None, spikes=False):
+    """X, W, b, dY and the settings; X of numbers, or of zeros and few ones."""
     N, C, H_in, W_in, O, kernel, stride, padding = case
     rng = np.random.default_rng(seed)
     H_out, W_out = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip((H_in, W_in), kernel, stride, padding, strict=True))
     X = drawn(rng, (N, C, H_in, W_in), dtype, zeros=0.5 if zeros is None else zeros, dyadic=dyadic)
+    X = few_ones(rng, X.shape, dtype) if spikes else X
     W, b = (drawn(rng, shape, dtype, zeros=0, dyadic=dyadic) for shape in ((O, C, *kernel), (O,)))
     dY = drawn(rng, (N, O, H_out, W_out), dtype, zeros=0.75 if zeros is None else zeros, dyadic=dyadic)
     return X, W, b, dY, {"stride": stride, "padding": padding}
@@ -46,18 +60,20 @@ def test_signatures_are_the_laws():
     assert cpu.Conv2dCache is reference.Conv2dCache
 
 
+@pytest.mark.parametrize("spikes", [False, True], ids=["numbers", "spikes"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_it_is_near_the_law(case, dtype):
-    X, W, b, dY, settings = draw(case, dtype)
+def test_it_is_near_the_law(case, dtype, spikes):
+    X, W, b, dY, settings = draw(case, dtype, spikes=spikes)
     near(both(cpu, X, W, b, dY, settings), both(reference, X, W, b, dY, settings))
     near(both(cpu, X, W, None, dY, settings), both(reference, X, W, None, dY, settings))
 
 
+@pytest.mark.parametrize("spikes", [False, True], ids=["numbers", "spikes"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_dyadic_bits_are_the_laws(case, dtype):
-    drawing = draw(case, dtype, dyadic=True)
+def test_dyadic_bits_are_the_laws(case, dtype, spikes):
+    drawing = draw(case, dtype, dyadic=True, spikes=spikes)
     same_bits(both(cpu, *drawing), both(reference, *drawing))
 
 
@@ -84,6 +100,76 @@ def test_an_image_does_not_depend_on_its_neighbours(dtype):
         Y_n, dX_n, _, _ = both(cpu, X[n : n + 1], W, b, dY[n : n + 1], settings)
         same_bits((Y_n, dX_n), (Y[n : n + 1], dX[n : n + 1]))
     same_bits(both(cpu, X[::-1].copy(), W, b, dY[::-1].copy(), settings)[:2], (Y[::-1], dX[::-1]))
+
+
+@jit
+def _both_ways(X, Wt, s, rooms, dWt):
+    """acc of one image in rooms[0] and rooms[1], then dWt[0] and dWt[1] from rooms[2]: by spikes, and by numbers."""
+    room = rooms[0]
+    image.put_channels_last(X, s, room.image)
+    image._list_pixels(room.image, s, room.listed, room.starts)
+    image._convolve_spikes(Wt, s, room.listed, room.starts, room.window, room.rows)
+    image._convolve_numbers(room.image, Wt, s, rooms[1].rows)
+    image._list_rows(X, s, room.listed, room.starts)
+    image._weight_gradient_of_spikes(rooms[2].rows, s, room.listed, room.starts, dWt[0])
+    image._weight_gradient_of_numbers(room.image, rooms[2].rows, s, dWt[1])
+
+
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_spikes_have_the_bits_of_numbers(case, dtype, density):
+    shape = (1, *case[1:4])
+    _, W, _, dY, settings = draw(case, dtype, zeros=0)
+    rng = np.random.default_rng(3)
+    X = (rng.random(shape) < density).astype(dtype)
+    s = image.sizes(X, W, **settings)
+    (H_out, W_out), (_, kw), O = s.shape, s.kernel, s.channels[1]
+    rooms = [image.scratch(X, s, n) for n in (H_out * W_out, H_out * W_out, H_out * s.seen[1] + kw - 1)]
+    for o, y, x in np.ndindex(O, H_out, W_out):
+        rooms[2].rows[(y * s.seen[1] + x * s.stride[1] + kw - 1) * s.L + o] = dY[0, o, y, x]
+    dWt = rng.standard_normal((1, W[0].size * s.L)).astype(dtype).repeat(2, axis=0)
+    before = dWt[0].copy()
+    _both_ways(X.reshape(-1), image.rows_of_outputs(W, s.L), s, tuple(rooms), dWt)
+    same_bits((rooms[0].rows, dWt[0]), (rooms[1].rows, dWt[1]))
+    fires = reference.conv2d_forward(X, np.ones_like(W), None, **settings)[0].any()
+    assert rooms[0].rows.any() == fires
+    assert (dWt[0] != before).any() == fires
+
+
+@jit
+def _fires_seldom(X):
+    return image.fires_seldom(X)
+
+
+def test_fires_seldom():
+    X = np.zeros(20, np.float32)
+    assert _fires_seldom(X)
+    X[3:8] = 1
+    assert _fires_seldom(X)  # 5 of 20
+    X[8] = 1
+    assert not _fires_seldom(X)  # 6 of 20 are three tenths
+    for other in (2, -1, 0.5, np.nan, np.inf):
+        X[:] = 0
+        X[19] = other
+        assert not _fires_seldom(X)
+
+
+@pytest.mark.parametrize(
+    "C, width, O, kernel, lists",
+    [
+        (1, 2**13, 64, 1, True),
+        (1, 2**13 - 1, 65, 1, False),
+        (2**12, 2**13 - 1, 64, 1, True),
+        (2**12, 2**13, 64, 1, False),
+    ]
+    + [(2**11, 127, 64, 127, True), (2**13, 64, 64, 64, False)],
+)
+def test_where_32_bits_do_not_suffice_nothing_is_listed(C, width, O, kernel, lists):
+    """2^31 is 2^13 rows of 2^12 columns of 64; 2^12 channels of 2^13 columns; 64 x 64 x 2^13 weights, each times 64."""
+    height = 2**12 - 1 if C == 1 else kernel
+    X, W = (np.broadcast_to(np.float32(0), n) for n in ((1, C, height, width), (O, C, kernel, kernel)))
+    assert image.sizes(X, W, (1, 1), (0, 0)).lists == lists
 
 
 def test_weight_gradient_is_the_sum_of_the_chunks():

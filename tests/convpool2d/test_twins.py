@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from npsnn.convpool2d import reference
-from tests.twins import DTYPES, drawn, near, same_bits, same_for_any_number_of_threads, same_signatures, unchanged
+from tests.twins import (
+    DTYPES,
+    drawn,
+    few_ones,
+    near,
+    same_bits,
+    same_for_any_number_of_threads,
+    same_signatures,
+    unchanged,
+)
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
 from npsnn.conv2d import cpu as conv_cpu
@@ -23,11 +32,12 @@ CASES = [
 CHUNKS = CASES[4]
 
 
-def draw(case, dtype, dyadic=False, seed=0, zeros=None):
-    """X, W, b, dY and the settings."""
+def draw(case, dtype, dyadic=False, seed=0, zeros=None, spikes=False):
+    """X, W, b, dY and the settings; X of numbers, or of zeros and few ones."""
     N, C, H_in, W_in, O, kernel, stride, padding, pool = case
     rng = np.random.default_rng(seed)
     X = drawn(rng, (N, C, H_in, W_in), dtype, zeros=0.5 if zeros is None else zeros, dyadic=dyadic)
+    X = few_ones(rng, X.shape, dtype) if spikes else X
     W, b = (drawn(rng, shape, dtype, zeros=0, dyadic=dyadic) for shape in ((O, C, *kernel), (O,)))
     settings = {"stride": stride, "padding": padding, "pool": pool}
     Y, _ = reference.convpool2d_forward(X, W, b, **settings)
@@ -45,10 +55,11 @@ def test_signatures_are_the_laws():
     assert cpu.ConvPool2dCache is reference.ConvPool2dCache
 
 
+@pytest.mark.parametrize("spikes", [False, True], ids=["numbers", "spikes"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_it_is_near_the_law(case, dtype):
-    X, W, b, dY, settings = draw(case, dtype)
+def test_it_is_near_the_law(case, dtype, spikes):
+    X, W, b, dY, settings = draw(case, dtype, spikes=spikes)
     for bias in (b, None):
         ours, law = both(cpu, X, W, bias, dY, settings), both(reference, X, W, bias, dY, settings)
         np.testing.assert_array_equal(ours[1], law[1])
@@ -66,10 +77,11 @@ def test_scratch_holds_an_image_and_deltas_without_a_zero(channels):
     near((ours[0], *ours[2:]), (law[0], *law[2:]))
 
 
+@pytest.mark.parametrize("spikes", [False, True], ids=["numbers", "spikes"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_dyadic_bits_are_the_laws(case, dtype):
-    drawing = draw(case, dtype, dyadic=True)
+def test_dyadic_bits_are_the_laws(case, dtype, spikes):
+    drawing = draw(case, dtype, dyadic=True, spikes=spikes)
     same_bits(both(cpu, *drawing), both(reference, *drawing))
 
 

@@ -50,6 +50,13 @@ def test_it_is_near_the_law(case, dtype):
     near(both(cpu, X, W, None, dY), both(reference, X, W, None, dY))
 
 
+def test_scratch_holds_rows_without_a_zero():
+    rng = np.random.default_rng(5)
+    X, W, b, dY = (rng.standard_normal(n) for n in ((3, 2 * cpu.BLOCK + 1), (2, 2 * cpu.BLOCK + 1), 2, (3, 2)))
+    assert X.all() and dY.all()
+    near(both(cpu, X, W, b, dY), both(reference, X, W, b, dY))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_dyadic_bits_are_the_laws(case, dtype):

@@ -1,0 +1,284 @@
+"""The loops of _lanes.py as vector instructions (floor 0).
+
+What each computes stands there, as a plain loop; here it is written in LLVM's terms, so that a row's sum is held in
+registers. The vectors are 64 bytes; a processor with shorter ones splits them.
+"""
+
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
+
+ROUND = 16  # numbers: rows are made of so many
+VECTOR_BYTES = 64
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+INDICES = ir.VectorType(INT32, ROUND)
+FLAGS = ir.VectorType(ir.IntType(1), ROUND)
+N = types.intp
+HAS_COMPRESS = binding.llvm_version_info >= (20,)  # the instruction that packs the chosen lanes, or what stands for it
+
+
+def _number(k: int) -> Any:
+    return ir.Constant(INT64, k)
+
+
+class _Lanes:
+    """Rows of `size` numbers of a type, as vectors."""
+
+    def __init__(self, builder: Any, element: Any, size: int) -> None:
+        self.builder, self.size = builder, size
+        single = element == types.float32
+        self.alignment = 4 if single else 8  # of a number: a row need not start at a vector's boundary
+        self.width = VECTOR_BYTES // self.alignment
+        self.type = ir.VectorType(ir.FloatType() if single else ir.DoubleType(), self.width)
+        self.count = size // self.width
+
+    def zeros(self) -> list[Any]:
+        return [ir.Constant(self.type, [0.0] * self.width)] * self.count
+
+    def pointers(self, array: Any, at: Any) -> list[Any]:
+        b = self.builder
+        places = [b.add(at, _number(k * self.width)) for k in range(self.count)]
+        return [b.bitcast(b.gep(array, [place]), self.type.as_pointer()) for place in places]
+
+    def load(self, pointers: list[Any]) -> list[Any]:
+        return [self.builder.load(p, align=self.alignment) for p in pointers]
+
+    def store(self, vectors: list[Any], pointers: list[Any]) -> None:
+        for v, p in zip(vectors, pointers, strict=True):
+            self.builder.store(v, p, align=self.alignment)
+
+    def add(self, rows: list[Any], totals: list[Any]) -> list[Any]:
+        return [self.builder.fadd(t, r) for t, r in zip(totals, rows, strict=True)]
+
+    def multiply_add(self, number: Any, row: list[Any], total: list[Any]) -> list[Any]:
+        """total + number * row, each product rounded."""
+        everywhere = _everywhere(self.builder, number, self.type)
+        return [self.builder.fadd(t, self.builder.fmul(everywhere, r)) for t, r in zip(total, row, strict=True)]
+
+
+def _everywhere(builder: Any, number: Any, kind: Any) -> Any:
+    """A vector of one number."""
+    nothing = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(nothing, number, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(INT32, kind.count), [0] * kind.count))
+
+
+def _data(context: Any, builder: Any, signature: Any, args: Any, *which: int) -> list[Any]:
+    """The first element's address of the arrays among the arguments."""
+    return [context.make_array(signature.args[k])(context, builder, args[k]).data for k in which]
+
+
+class _Loop:
+    """for k in range(first, last, step), with values carried from one turn to the next."""
+
+    def __init__(self, builder: Any, first: Any, last: Any, carried: list[Any], step: int = 1) -> None:
+        self.builder, self.step = builder, step
+        before, function = builder.block, builder.function
+        self.head = function.append_basic_block("rows.head")
+        self.body = function.append_basic_block("rows.body")
+        self.end = function.append_basic_block("rows.end")
+        builder.branch(self.head)
+        builder.position_at_end(self.head)
+        self.k = builder.phi(INT64)
+        self.k.add_incoming(first, before)
+        self.carried = [builder.phi(v.type) for v in carried]
+        for phi, v in zip(self.carried, carried, strict=True):
+            phi.add_incoming(v, before)
+        builder.cbranch(builder.icmp_signed("<", self.k, last), self.body, self.end)
+        builder.position_at_end(self.body)
+
+    def close(self, carried: list[Any]) -> None:
+        builder = self.builder
+        self.k.add_incoming(builder.add(self.k, _number(self.step)), builder.block)
+        for phi, v in zip(self.carried, carried, strict=True):
+            phi.add_incoming(v, builder.block)
+        builder.branch(self.head)
+        builder.position_at_end(self.end)
+
+    def listed(self, array: Any) -> Any:
+        """The k-th entry of a list, as an offset."""
+        return self.builder.sext(self.builder.load(self.builder.gep(array, [self.k])), INT64)
+
+
+def _rows(builder: Any, lanes: _Lanes, array: Any, at: Any, step: Any, count: int) -> list[Any]:
+    """Where `count` rows lie whose starts are a step apart, all their vectors in one list."""
+    starts = [builder.add(at, builder.mul(step, _number(j))) for j in range(count)]
+    return [pointer for start in starts for pointer in lanes.pointers(array, start)]
+
+
+@intrinsic
+def add_ones(typingctx, row, table, base, offsets, first, last, out, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, offsets, out = _data(context, builder, signature, args, 1, 3, 6)
+        lanes = _Lanes(builder, signature.args[1].dtype, ROUND * row.count)
+        places = lanes.pointers(out, args[7])
+        loop = _Loop(builder, args[4], args[5], lanes.load(places))
+        source = lanes.pointers(table, builder.add(args[2], loop.listed(offsets)))
+        loop.close(lanes.add(lanes.load(source), loop.carried))
+        lanes.store(loop.carried, places)
+        return context.get_dummy_value()
+
+    return types.void(row, table, N, offsets, N, N, out, N), codegen
+
+
+@intrinsic
+def add_rows(typingctx, row, table, base, step, numbers, number, listed, first, last, out, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, numbers, listed, out = _data(context, builder, signature, args, 1, 4, 6, 9)
+        lanes = _Lanes(builder, signature.args[1].dtype, ROUND * row.count)
+        loop = _Loop(builder, args[7], args[8], lanes.zeros())
+        k = loop.listed(listed)
+        source = lanes.pointers(table, builder.add(args[2], builder.mul(args[3], k)))
+        number = builder.load(builder.gep(numbers, [builder.add(args[5], k)]))
+        loop.close(lanes.multiply_add(number, lanes.load(source), loop.carried))
+        places = lanes.pointers(out, args[10])
+        lanes.store(lanes.add(loop.carried, lanes.load(places)), places)
+        return context.get_dummy_value()
+
+    return types.void(row, table, N, N, numbers, N, listed, N, N, out, N), codegen
+
+
+@intrinsic
+def spread_row(typingctx, row, source, at, numbers, number, listed, first, last, table, base, step):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, numbers, listed, table = _data(context, builder, signature, args, 1, 3, 5, 8)
+        lanes = _Lanes(builder, signature.args[1].dtype, ROUND * row.count)
+        vectors = lanes.load(lanes.pointers(source, args[2]))
+        loop = _Loop(builder, args[6], args[7], [])
+        k = loop.listed(listed)
+        places = lanes.pointers(table, builder.add(args[9], builder.mul(args[10], k)))
+        number = builder.load(builder.gep(numbers, [builder.add(args[4], k)]))
+        lanes.store(lanes.multiply_add(number, vectors, lanes.load(places)), places)
+        loop.close([])
+        return context.get_dummy_value()
+
+    return types.void(row, source, N, numbers, N, listed, N, N, table, N, N), codegen
+
+
+@intrinsic
+def add_columns(typingctx, columns, row, table, base, step, offsets, first, last, out, at, out_step):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, offsets, out = _data(context, builder, signature, args, 2, 5, 8)
+        lanes = _Lanes(builder, signature.args[2].dtype, ROUND * row.count)
+        places = _rows(builder, lanes, out, args[9], args[10], columns.count)
+        loop = _Loop(builder, args[6], args[7], lanes.load(places))
+        start = builder.add(args[3], loop.listed(offsets))
+        source = _rows(builder, lanes, table, start, args[4], columns.count)
+        loop.close(lanes.add(lanes.load(source), loop.carried))
+        lanes.store(loop.carried, places)
+        return context.get_dummy_value()
+
+    return types.void(columns, row, table, N, N, offsets, N, N, out, N, N), codegen
+
+
+@intrinsic
+def add_tile(  # type: ignore[no-untyped-def]
+    typingctx, tile, row, numbers, number, tile_step, term_step, table, base, table_step, terms, out, at, out_step
+):
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers, table, out = _data(context, builder, signature, args, 2, 6, 10)
+        lanes = _Lanes(builder, signature.args[6].dtype, ROUND * row.count)
+        places = _rows(builder, lanes, out, args[11], args[12], tile.count)
+        loop = _Loop(builder, _number(0), args[9], lanes.load(places))
+        source = lanes.load(lanes.pointers(table, builder.add(args[7], builder.mul(loop.k, args[8]))))
+        start = builder.add(args[3], builder.mul(loop.k, args[5]))
+        totals = []
+        for p in range(tile.count):
+            number = builder.load(builder.gep(numbers, [builder.add(start, builder.mul(args[4], _number(p)))]))
+            before = loop.carried[p * lanes.count : (p + 1) * lanes.count]
+            totals += lanes.multiply_add(number, source, before)
+        loop.close(totals)
+        lanes.store(loop.carried, places)
+        return context.get_dummy_value()
+
+    return types.void(tile, row, numbers, N, N, N, table, N, N, N, out, N, N), codegen
+
+
+@intrinsic
+def largest(typingctx, row, table, base, offsets, terms, best, which, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        table, offsets, best, which = _data(context, b, signature, args, 1, 3, 5, 6)
+        lanes = _Lanes(b, signature.args[1].dtype, ROUND * row.count)
+        kind = ir.VectorType(INT32, lanes.width)
+
+        def read(offset: Any) -> list[Any]:
+            return lanes.load(lanes.pointers(table, b.add(args[2], offset)))
+
+        top = read(b.sext(b.load(b.gep(offsets, [_number(0)])), INT64))
+        loop = _Loop(b, _number(1), args[4], [*top, *[ir.Constant(kind, [0] * lanes.width)] * lanes.count])
+        top, places = loop.carried[: lanes.count], loop.carried[lanes.count :]
+        row_of_k = read(loop.listed(offsets))
+        here = _everywhere(b, b.trunc(loop.k, INT32), kind)
+        wins = [
+            b.or_(b.fcmp_ordered(">", v, t), b.and_(b.fcmp_unordered("uno", v, v), b.fcmp_ordered("ord", t, t)))
+            for v, t in zip(row_of_k, top, strict=True)
+        ]
+        larger = [b.select(w, v, t) for w, v, t in zip(wins, row_of_k, top, strict=True)]
+        loop.close(larger + [b.select(w, here, p) for w, p in zip(wins, places, strict=True)])
+        lanes.store(top, lanes.pointers(best, args[7]))
+        for k, p in enumerate(places):
+            b.store(p, b.bitcast(b.gep(which, [b.add(args[7], _number(k * lanes.width))]), kind.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(row, table, N, offsets, N, best, which, N), codegen
+
+
+@intrinsic
+def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        numbers, listed = _data(context, b, signature, args, 0, 5)
+        lanes = _Lanes(b, signature.args[0].dtype, ROUND)
+        lane = ir.Constant(INDICES, list(range(ROUND)))
+        step = _everywhere(b, b.trunc(args[4], INT32), INDICES)
+        loop = _Loop(b, _number(0), args[2], [args[6]], ROUND)
+        left = _everywhere(b, b.trunc(b.sub(args[2], loop.k), INT32), INDICES)
+        inside = b.icmp_signed("<", lane, left)
+        nonzero = _are_nonzero(b, lanes, lanes.pointers(numbers, b.add(args[1], loop.k)), inside)
+        here = _everywhere(b, b.trunc(b.add(args[3], b.mul(loop.k, args[4])), INT32), INDICES)
+        kind, name = (
+            ir.FunctionType(INDICES, [INDICES, FLAGS, INDICES]),
+            f"llvm.experimental.vector.compress.v{ROUND}i32",
+        )
+        compress = get_or_insert_function(b.module, kind, name)
+        entries = b.call(compress, [b.add(here, b.mul(lane, step)), nonzero, ir.Constant(INDICES, ir.Undefined)])
+        b.store(entries, b.bitcast(b.gep(listed, [loop.carried[0]]), INDICES.as_pointer()), align=4)
+        count = b.zext(b.ctpop(b.bitcast(nonzero, ir.IntType(ROUND))), INT64)
+        loop.close([b.add(loop.carried[0], count)])
+        return loop.carried[0]
+
+    return types.intp(numbers, N, N, N, N, listed, N), codegen
+
+
+def _are_nonzero(builder: Any, lanes: _Lanes, pointers: list[Any], inside: Any) -> Any:
+    """Of ROUND numbers; what is not inside is not read, and not nonzero."""
+    flags = []
+    for k, pointer in enumerate(pointers):
+        some = ir.Constant(ir.VectorType(INT32, lanes.width), list(range(k * lanes.width, (k + 1) * lanes.width)))
+        mask, zeros = builder.shuffle_vector(inside, inside, some), lanes.zeros()[0]
+        kind = ir.FunctionType(lanes.type, [pointer.type, INT32, mask.type, lanes.type])
+        number = "f32" if lanes.alignment == 4 else "f64"
+        load = get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{lanes.width}{number}.p0")
+        loaded = builder.call(load, [pointer, ir.Constant(INT32, lanes.alignment), mask, zeros])
+        flags.append(builder.fcmp_unordered("!=", loaded, zeros))
+    return builder.shuffle_vector(flags[0], flags[-1], ir.Constant(INDICES, list(range(ROUND))))
+
+
+@intrinsic
+def copy_list(typingctx, offsets, first, last, shift, out, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        offsets, out = _data(context, b, signature, args, 0, 4)
+        shift = _everywhere(b, b.trunc(args[3], INT32), INDICES)
+        loop = _Loop(b, _number(0), b.sub(args[2], args[1]), [], ROUND)
+        source = b.bitcast(b.gep(offsets, [b.add(args[1], loop.k)]), INDICES.as_pointer())
+        place = b.bitcast(b.gep(out, [b.add(args[5], loop.k)]), INDICES.as_pointer())
+        b.store(b.add(b.load(source, align=4), shift), place, align=4)
+        loop.close([])
+        return context.get_dummy_value()
+
+    return types.void(offsets, N, N, N, out, N), codegen
