@@ -32,6 +32,10 @@ CASES = [
     (2, 1, 2, 1, 2, (1, 1), (7, 7), (3, 3)),  # an image that no output sees
     (1, 13, 3, 4, 65, (2, 5), (1, 1), (0, 2)),  # rows in two pieces, over o and over (j, c)
     (1, 5, 5, 9, 64, (3, 6), (2, 1), (0, 0)),  # more columns than the registers hold
+    (1, 8, 3, 17, 3, (2, 4), (1, 1), (0, 1)),  # output pixels far enough apart to go together, and some left over
+    (1, 1, 1, 52, 2, (1, 3), (1, 1), (0, 0)),  # the same with one channel
+    (1, 6, 7, 3, 2, (6, 1), (1, 1), (0, 0)),  # a window higher than it is wide
+    (2, 3, 8, 7, 5, (2, 2), (3, 4), (1, 1)),  # padding on the left, and pixels that no output sees on the right
     (2 * cpu.CHUNK + 6, 2, 4, 5, 3, (2, 3), (1, 1), (1, 0)),  # three chunks
 ]
 CHUNKS = CASES[-1]

@@ -66,6 +66,13 @@ def test_it_is_near_the_law(case, dtype, spikes):
         near((ours[0], *ours[2:]), (law[0], *law[2:]))
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_cache_is_the_laws(case):
+    X, W, b, _, settings = draw(case, "float64")
+    ours, law = (op.convpool2d_forward(X, W, b, **settings)[1] for op in (cpu, reference))
+    assert ours.conv[1:] == law.conv[1:] and ours.pool[1:] == law.pool[1:]
+
+
 @pytest.mark.parametrize("channels", [(5, 1), (1, 9)], ids=str)
 def test_scratch_holds_an_image_and_deltas_without_a_zero(channels):
     """Where the image is the larger of the two lists, and where the deltas are: a pool of one pixel keeps them all."""
