@@ -2,21 +2,21 @@
 
 A row is a piece of a flat array, at most LANES numbers. Its length is given as a tuple of as many sixteenths,
 `row_of(64) == (0, 0, 0, 0)`, because a tuple's length is part of its type: a kernel is compiled for the lengths that
-its network has and for no other. `tile` and `columns` count rows in the same way.
+its network has and for no other. `rows`, `tile` and `columns` count rows in the same way.
 
-    add_ones      out += the listed rows of a table; for spikes, where a list says what fires
-    add_rows      out += the sum of the listed rows, each times its number
+    sum_ones      out = the sum of the listed rows of a table, and then a row; for spikes: a list says what fires
+    add_rows      several outs += the sum of the listed rows of as many tables, each times its number
     spread_row    the listed rows += one row, each times its number
     add_columns   several outs += the listed rows of as many tables, which start a step apart
     add_tile      several outs += every row of a table, each times a number of its own; nothing is listed
     largest       the largest of the listed rows, number by number, and which one it was
     list_nonzero  what is not zero, as a list
-    copy_list     a piece of a list, moved
 
 What is zero, and so not in a list, costs nothing. Numba keeps no array in registers, and a row that goes to memory for
 every term costs three times the arithmetic. So all are written twice: as plain loops, which say what is computed and
 run where nothing is compiled (NUMBA_DISABLE_JIT=1), and as vector instructions (_vectors.py) with the same sums in the
-same order: the same bits, by a test. Each product is rounded before it is added (C11).
+same order: the same bits, by a test. A product and the sum that it enters are rounded once, together, where the
+processor can do that (C11): it is exacter, and half the arithmetic.
 """
 
 import math
@@ -26,14 +26,15 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
-from npsnn import _vectors
+from npsnn import _fused, _vectors
+from npsnn._vectors import FUSED
 from npsnn._vectors import ROUND as ROUND
 from npsnn._vectors import VECTOR_BYTES
 
 Array = np.ndarray[Any, Any]
 
 LANES = 64
-SLACK = ROUND  # numbers that the vectors of list_nonzero and copy_list may read or write beyond an array's last
+SLACK = ROUND  # numbers that list_nonzero may write beyond the last of a list
 
 
 def padded_lanes(n: int) -> int:
@@ -53,6 +54,11 @@ def row_of(lanes: int) -> tuple[int, ...]:
     ((0, 0, 0), (0, 0, 0), (0, 0, 0, 0))
     """
     return (0,) * (lanes // -(-lanes // LANES) // ROUND)
+
+
+def multiply_add(a: Any, b: Any, c: Any) -> Any:
+    """a * b + c as the vector instructions of this processor round it; for the plain loops."""
+    return _fused.multiply_add(a, b, c) if FUSED else c + a * b
 
 
 def as_many_as_fit(row: tuple[int, ...], itemsize: int, vectors: int, most: int) -> tuple[int, ...]:
@@ -79,47 +85,47 @@ def aligned_zeros(shape: tuple[int, ...], like: Array) -> Array:
     return zeros
 
 
-def _add_ones(row, table, base, offsets, first, last, out, at):  # type: ignore[no-untyped-def]
+def _sum_ones(row, table, base, offsets, first, last, start, begin, out, at):  # type: ignore[no-untyped-def]
+    here, total = _piece(row), np.zeros(ROUND * len(row), out.dtype)
     for k in range(first, last):
-        for q in range(ROUND * len(row)):
-            out[at + q] += table[base + offsets[k] + q]
+        total += table[here + (base + offsets[k])]
+    out[here + at] = total + start[here + begin]
 
 
 def _add_rows(  # type: ignore[no-untyped-def]
-    row, table, base, step, numbers, number, listed, first, last, out, at
+    rows, row, table, base, step, row_step, numbers, number, listed, first, last, out, at, out_step
 ):
-    total = [out.dtype.type(0)] * (ROUND * len(row))
-    for k in range(first, last):
-        for q in range(len(total)):
-            total[q] += numbers[number + listed[k]] * table[base + step * listed[k] + q]
-    for q in range(len(total)):
-        out[at + q] += total[q]
+    for r in range(len(rows)):
+        here, total = _piece(row), np.zeros(ROUND * len(row), out.dtype)
+        for k in range(first, last):
+            total = multiply_add(
+                numbers[number + listed[k]], table[here + (base + step * listed[k] + r * row_step)], total
+            )
+        out[here + (at + r * out_step)] += total
 
 
 def _spread_row(  # type: ignore[no-untyped-def]
     row, source, at, numbers, number, listed, first, last, table, base, step
 ):
     for k in range(first, last):
-        for q in range(ROUND * len(row)):
-            table[base + step * listed[k] + q] += numbers[number + listed[k]] * source[at + q]
+        here = _piece(row) + (base + step * listed[k])
+        table[here] = multiply_add(numbers[number + listed[k]], source[_piece(row) + at], table[here])
 
 
 def _add_columns(columns, row, table, base, step, offsets, first, last, out, at, out_step):  # type: ignore[no-untyped-def]
     for j in range(len(columns)):
         for k in range(first, last):
-            for q in range(ROUND * len(row)):
-                out[at + j * out_step + q] += table[base + j * step + offsets[k] + q]
+            out[_piece(row) + (at + j * out_step)] += table[_piece(row) + (base + j * step + offsets[k])]
 
 
 def _add_tile(  # type: ignore[no-untyped-def]
     tile, row, numbers, number, tile_step, term_step, table, base, table_step, terms, out, at, out_step
 ):
     for p in range(len(tile)):
+        here = _piece(row) + (at + p * out_step)
         for k in range(terms):
-            for q in range(ROUND * len(row)):
-                out[at + p * out_step + q] += (
-                    numbers[number + p * tile_step + k * term_step] * (table[base + k * table_step + q])
-                )
+            factor = numbers[number + p * tile_step + k * term_step]
+            out[here] = multiply_add(factor, table[_piece(row) + (base + k * table_step)], out[here])
 
 
 def _largest(row, table, base, offsets, terms, best, which, at):  # type: ignore[no-untyped-def]
@@ -139,13 +145,13 @@ def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[n
     return k
 
 
-def _copy_list(listed, first, last, shift, out, at):  # type: ignore[no-untyped-def]
-    for k in range(last - first):
-        out[at + k] = listed[first + k] + shift
+def _piece(row):  # type: ignore[no-untyped-def]
+    """The places of a row's numbers, from its first."""
+    return np.arange(ROUND * len(row))
 
 
 _compiled = not numba.config.DISABLE_JIT
-add_ones = _vectors.add_ones if _compiled else _add_ones
+sum_ones = _vectors.sum_ones if _compiled else _sum_ones
 add_rows = _vectors.add_rows if _compiled else _add_rows
 spread_row = _vectors.spread_row if _compiled else _spread_row
 add_columns = _vectors.add_columns if _compiled else _add_columns
@@ -153,4 +159,3 @@ add_tile = _vectors.add_tile if _compiled else _add_tile
 largest = _vectors.largest if _compiled else _largest
 _listing = _vectors.list_nonzero if _vectors.HAS_COMPRESS else register_jitable(_list_nonzero)
 list_nonzero = _listing if _compiled else _list_nonzero
-copy_list = _vectors.copy_list if _compiled else _copy_list

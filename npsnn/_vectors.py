@@ -4,6 +4,7 @@ What each computes stands there, as a plain loop; here it is written in LLVM's t
 registers. The vectors are 64 bytes; a processor with shorter ones splits them.
 """
 
+import platform
 from typing import Any
 
 from llvmlite import binding, ir
@@ -17,6 +18,7 @@ INT32, INT64 = ir.IntType(32), ir.IntType(64)
 INDICES = ir.VectorType(INT32, ROUND)
 FLAGS = ir.VectorType(ir.IntType(1), ROUND)
 N = types.intp
+FUSED = bool(binding.get_host_cpu_features().get("fma", platform.machine() in ("aarch64", "arm64")))
 HAS_COMPRESS = binding.llvm_version_info >= (20,)  # the instruction that packs the chosen lanes, or what stands for it
 
 
@@ -54,9 +56,13 @@ class _Lanes:
         return [self.builder.fadd(t, r) for t, r in zip(totals, rows, strict=True)]
 
     def multiply_add(self, number: Any, row: list[Any], total: list[Any]) -> list[Any]:
-        """total + number * row, each product rounded."""
-        everywhere = _everywhere(self.builder, number, self.type)
-        return [self.builder.fadd(t, self.builder.fmul(everywhere, r)) for t, r in zip(total, row, strict=True)]
+        """total + number * row, rounded once where FUSED."""
+        b, everywhere = self.builder, _everywhere(self.builder, number, self.type)
+        if not FUSED:
+            return [b.fadd(t, b.fmul(everywhere, r)) for t, r in zip(total, row, strict=True)]
+        name = f"llvm.fma.v{self.width}f{8 * self.alignment}"
+        fma = get_or_insert_function(b.module, ir.FunctionType(self.type, [self.type] * 3), name)
+        return [b.call(fma, [everywhere, r, t]) for t, r in zip(total, row, strict=True)]
 
 
 def _everywhere(builder: Any, number: Any, kind: Any) -> Any:
@@ -110,35 +116,38 @@ def _rows(builder: Any, lanes: _Lanes, array: Any, at: Any, step: Any, count: in
 
 
 @intrinsic
-def add_ones(typingctx, row, table, base, offsets, first, last, out, at):  # type: ignore[no-untyped-def]
+def sum_ones(typingctx, row, table, base, offsets, first, last, start, begin, out, at):  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        table, offsets, out = _data(context, builder, signature, args, 1, 3, 6)
+        table, offsets, start, out = _data(context, builder, signature, args, 1, 3, 6, 8)
         lanes = _Lanes(builder, signature.args[1].dtype, ROUND * row.count)
-        places = lanes.pointers(out, args[7])
-        loop = _Loop(builder, args[4], args[5], lanes.load(places))
+        loop = _Loop(builder, args[4], args[5], lanes.zeros())
         source = lanes.pointers(table, builder.add(args[2], loop.listed(offsets)))
         loop.close(lanes.add(lanes.load(source), loop.carried))
-        lanes.store(loop.carried, places)
+        total = lanes.add(lanes.load(lanes.pointers(start, args[7])), loop.carried)
+        lanes.store(total, lanes.pointers(out, args[9]))
         return context.get_dummy_value()
 
-    return types.void(row, table, N, offsets, N, N, out, N), codegen
+    return types.void(row, table, N, offsets, N, N, start, N, out, N), codegen
 
 
 @intrinsic
-def add_rows(typingctx, row, table, base, step, numbers, number, listed, first, last, out, at):  # type: ignore[no-untyped-def]
+def add_rows(  # type: ignore[no-untyped-def]
+    typingctx, rows, row, table, base, step, row_step, numbers, number, listed, first, last, out, at, out_step
+):
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        table, numbers, listed, out = _data(context, builder, signature, args, 1, 4, 6, 9)
-        lanes = _Lanes(builder, signature.args[1].dtype, ROUND * row.count)
-        loop = _Loop(builder, args[7], args[8], lanes.zeros())
+        table, numbers, listed, out = _data(context, builder, signature, args, 2, 6, 8, 11)
+        lanes = _Lanes(builder, signature.args[2].dtype, ROUND * row.count)
+        loop = _Loop(builder, args[9], args[10], lanes.zeros() * rows.count)
         k = loop.listed(listed)
-        source = lanes.pointers(table, builder.add(args[2], builder.mul(args[3], k)))
-        number = builder.load(builder.gep(numbers, [builder.add(args[5], k)]))
-        loop.close(lanes.multiply_add(number, lanes.load(source), loop.carried))
-        places = lanes.pointers(out, args[10])
+        start = builder.add(args[3], builder.mul(args[4], k))
+        number = builder.load(builder.gep(numbers, [builder.add(args[7], k)]))
+        source = lanes.load(_rows(builder, lanes, table, start, args[5], rows.count))
+        loop.close(lanes.multiply_add(number, source, loop.carried))
+        places = _rows(builder, lanes, out, args[12], args[13], rows.count)
         lanes.store(lanes.add(loop.carried, lanes.load(places)), places)
         return context.get_dummy_value()
 
-    return types.void(row, table, N, N, numbers, N, listed, N, N, out, N), codegen
+    return types.void(rows, row, table, N, N, N, numbers, N, listed, N, N, out, N, N), codegen
 
 
 @intrinsic
@@ -266,19 +275,3 @@ def _are_nonzero(builder: Any, lanes: _Lanes, pointers: list[Any], inside: Any) 
         loaded = builder.call(load, [pointer, ir.Constant(INT32, lanes.alignment), mask, zeros])
         flags.append(builder.fcmp_unordered("!=", loaded, zeros))
     return builder.shuffle_vector(flags[0], flags[-1], ir.Constant(INDICES, list(range(ROUND))))
-
-
-@intrinsic
-def copy_list(typingctx, offsets, first, last, shift, out, at):  # type: ignore[no-untyped-def]
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        b = builder
-        offsets, out = _data(context, b, signature, args, 0, 4)
-        shift = _everywhere(b, b.trunc(args[3], INT32), INDICES)
-        loop = _Loop(b, _number(0), b.sub(args[2], args[1]), [], ROUND)
-        source = b.bitcast(b.gep(offsets, [b.add(args[1], loop.k)]), INDICES.as_pointer())
-        place = b.bitcast(b.gep(out, [b.add(args[5], loop.k)]), INDICES.as_pointer())
-        b.store(b.add(b.load(source, align=4), shift), place, align=4)
-        loop.close([])
-        return context.get_dummy_value()
-
-    return types.void(offsets, N, N, N, out, N), codegen

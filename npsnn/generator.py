@@ -12,11 +12,12 @@ import numpy as np
 
 from npsnn import _check
 from npsnn._check import Array
+from npsnn._fused import multiply_add
 
 _WORDS = 624
 # From this length on PyTorch's randperm draws 64-bit numbers instead, and 1.7 GB of indices would be asked for.
 _RANDPERM_LIMIT = (2**32 - 1) // 20
-# Splitting a float64 into halves multiplies it by 2^27.
+# What _fused.py can do exactly.
 _FLOAT64_LIMIT = 1e300
 
 
@@ -99,8 +100,7 @@ class Generator:
         sizes = shape if isinstance(shape, tuple) else (shape,)
         sizes = tuple(_check.whole(n, "shape", 0) for n in sizes)
         u = self._unit(math.prod(sizes), dtype)
-        fused = _fused_float32 if dtype == np.float32 else _fused_float64
-        return fused(u, high - low, low).reshape(sizes)
+        return multiply_add(u, high - low, low).reshape(sizes)
 
     def bernoulli(self, p: Array) -> Array:
         """Draw ones with probability `p` and zeros otherwise, as ``torch.bernoulli(p)``.
@@ -319,46 +319,3 @@ def _bounds(low: float, high: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     if max(-low, high, high - low) > limit:
         raise ValueError(f"low and high must span at most {limit:.4g} in {dtype}, got {low} and {high}")
     return dtype.type(low), dtype.type(high)
-
-
-def _fused_float32(u: Array, scale: Any, low: Any) -> Array:
-    """``u * scale + low`` with one rounding: the product of two float32 is exact in float64."""
-    return _odd_sum(u.astype(np.float64) * np.float64(scale), np.float64(low)).astype(np.float32)
-
-
-def _fused_float64(u: Array, scale: Any, low: Any) -> Array:
-    """``u * scale + low`` with one rounding (Boldo & Melquiond 2008, "Emulation of FMA", algorithm Fmac)."""
-    product, product_error = _two_product(u, scale)
-    small, small_error = _two_sum(product_error, low)
-    large, large_error = _two_sum(product, small)
-    fused: Array = large + _odd_sum(small_error, large_error)
-    return fused
-
-
-def _odd_sum(a: Array, b: Any) -> Array:
-    """``a + b`` rounded to the odd neighbour where inexact: rounding that once more is as good as rounding once."""
-    total, error = _two_sum(a, b)
-    even = (total.view(np.int64) & 1) == 0
-    return np.where((error != 0) & even, np.nextafter(total, np.copysign(np.inf, error)), total)
-
-
-def _two_sum(a: Array, b: Any) -> tuple[Array, Array]:
-    """``a + b`` and its rounding error, exactly (Knuth)."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
-
-
-def _two_product(a: Array, b: Any) -> tuple[Array, Array]:
-    """``a * b`` and its rounding error, exactly (Dekker)."""
-    product = a * b
-    a_high, a_low = _halves(a)
-    b_high, b_low = _halves(b)
-    return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
-
-
-def _halves(a: Any) -> tuple[Any, Any]:
-    """`a` as a sum of two numbers of 26 bits each (Veltkamp)."""
-    shifted = (2.0**27 + 1) * a
-    high = shifted - (shifted - a)
-    return high, a - high

@@ -153,7 +153,8 @@ class Leaky(Layer):
         self, dS: Array | None, dmem: Array | None, cache: Any, ops: Backend
     ) -> tuple[Array, dict[str, Array], Array]:
         """dI, the gradients of the learnable constants, and that of the membrane before the first step."""
-        dI, dbeta, dtheta, dU_before = ops.leaky.leaky_backward(dS, dmem, cache)
+        learns = self.learn_beta or self.learn_threshold
+        dI, dbeta, dtheta, dU_before = ops.leaky.leaky_backward(dS, dmem, cache, constants=learns)
         grads = {}
         if self.learn_beta:
             grads["beta"] = dbeta

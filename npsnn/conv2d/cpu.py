@@ -4,12 +4,13 @@
   to them: a spike costs an addition, a zero nothing. Of any other image all is multiplied and added. The bits are the
   same either way. (But for 0 times an infinite or NaN weight, which is 0 in the one and NaN in the other and in the
   law; and (K5) writes NaN a little beside a window whose delta is not finite.)
-- Inside, channels lie last, in rows of padded length (_lanes.py), and a row's sum stays in registers.
+- Channels lie last, in the memory of Y and dX too (their shapes are the law's); inside, in rows of padded length
+  (_lanes.py), and a row's sum stays in registers.
 - A thread owns chunks of CHUNK images, with scratch of its own; the chunk does not depend on the number of threads.
 - Order of sums: (K2) (i, j, c) ascending, then the bias; (K3) within a chunk by image and output pixel, (K4) over an
   image's output pixels, then the chunk's images, and for both the chunks' partial sums ascending; (K5), (K6) in one
   sum, by kernel row, y, x modulo a number of pixels, x, o.
-- Memory: one image's scratch a chunk, dW once for every chunk, and a copy of an X or dY that is not contiguous.
+- Memory: one image's scratch a chunk, dW once for every chunk, and a copy of an X or dY whose channels do not lie last.
 """
 
 from typing import Any
@@ -21,10 +22,12 @@ from npsnn._lanes import aligned, aligned_zeros
 from npsnn._threads import parts
 from npsnn.conv2d.image import (
     convolve,
+    cut_out,
+    empty_images,
     flat,
     input_gradient,
     ordered_sum,
-    put_channels_first,
+    padded_bias,
     rows_of_inputs,
     rows_of_outputs,
     scratch,
@@ -36,19 +39,18 @@ from npsnn.conv2d.reference import Conv2dCache, Pair
 
 Array = np.ndarray[Any, Any]
 
-CHUNK = 32
+CHUNK = 64
 
 
 @chunked_jit
 def _forward(begin, end, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
+    O, pixels = s.channels[1], s.shape[0] * s.shape[1]
     for chunk in range(begin, end):
-        pixels = s.shape[0] * s.shape[1]
         room = scratch(X, s, pixels)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
-            convolve(X[n], Wt, s, room)
-            for o in range(len(b)):
-                for pixel in range(pixels):
-                    Y[n, o * pixels + pixel] = room.rows[pixel * s.L + o] + b[o]
+            convolve(X[n], Wt, b, s, room)
+            for pixel in range(pixels):
+                Y[n, pixel * O : (pixel + 1) * O] = room.rows[pixel * s.L : pixel * s.L + O]
 
 
 @chunked_jit
@@ -57,28 +59,27 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped
     for chunk in range(begin, end):
         db[chunk] = 0
         room = scratch(X, s, H_out * s.seen[1] + s.kernel[1] - 1)
-        padded = aligned(X, len(room.image) + s.R)
+        padded, total = aligned(X, len(room.image) + s.R), np.empty(O, X.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
-            for o in range(O):
-                total = X.dtype.type(0)
-                for y in range(H_out):
-                    at, q = (y * s.seen[1] + s.kernel[1] - 1) * s.L + o, (o * H_out + y) * W_out
-                    for x in range(W_out):
-                        room.rows[at + x * wide] = dY[n, q + x]
-                        total += dY[n, q + x]
-                db[chunk, o] += total  # (K4)
+            total[:] = 0
+            for y in range(H_out):
+                at, q = (y * s.seen[1] + s.kernel[1] - 1) * s.L, y * W_out * O
+                for x in range(W_out):
+                    for o in range(O):
+                        room.rows[at + x * wide + o] = dY[n, q + x * O + o]
+                        total[o] += dY[n, q + x * O + o]
+            db[chunk] += total  # (K4)
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
                 input_gradient(Wr, s, room, padded)
-                put_channels_first(padded, s, dX[n])
+                cut_out(padded, s, dX[n])
 
 
 def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding: Pair) -> tuple[Array, Conv2dCache]:
     """As reference.conv2d_forward."""
     s = sizes(X, W, stride, padding)
-    Y = np.empty((len(X), len(W), *s.shape), X.dtype)
-    bias = np.zeros(len(W), X.dtype) if b is None else b
-    _forward(parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), bias, flat(Y), s)  # (K1), (K2)
+    Y = empty_images((len(X), len(W), *s.shape), X.dtype)
+    _forward(parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), s)  # (K1), (K2)
     return Y, Conv2dCache(X, stride, padding)
 
 
@@ -89,7 +90,7 @@ def conv2d_backward(
     X, s = cache.X, sizes(cache.X, W, cache.stride, cache.padding)
     chunks = parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), X), np.empty((chunks, len(W)), X.dtype)
-    dX = np.empty(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
+    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
     _backward(chunks, flat(dY), flat(X), rows_of_inputs(W, s.R), flat(dX), dWt, db, s)  # (K3) to (K6)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

@@ -1,17 +1,18 @@
 """What the compiled convolutions do to one image, and how they lay out the weights.
 
 Shared by conv2d/cpu.py and convpool2d/cpu.py, which own the loop over images and say what the orders of sums are. All
-arrays of an image are flat. Inside, channels lie last and zeros surround the image, so that (K1) has no border:
+arrays of an image are flat, and its channels lie last. Zeros surround the image, so that (K1) has no border:
 
     image   X[(u, v), c], u and v counted in the padded image
     acc     Y[(y, x), o], a row over o for every output pixel
     dy      dY[(y, x), o]: before each y are kw - 1 rows of zeros, between two x sw - 1; so (u, v) is its place too
     Wt      W[(i, j, c), o], dWt likewise
-    Wr      W[(i, o), (j, c)]
+    Wr      W[(i, o), (j, c)]; where len(rows) kernel rows go together, W[(i // len(rows), o), (i % len(rows), j, c)]
 
 A row over o is padded with zeros to L numbers, a row over (j, c) to R (_lanes.py).
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,16 +22,15 @@ from npsnn._lanes import (
     ROUND,
     SLACK,
     add_columns,
-    add_ones,
     add_rows,
     add_tile,
     aligned,
     aligned_zeros,
     as_many_as_fit,
-    copy_list,
     list_nonzero,
     padded_lanes,
     row_of,
+    sum_ones,
 )
 
 Array = np.ndarray[Any, Any]
@@ -58,6 +58,7 @@ class Sizes(NamedTuple):
     tile: tuple[int, ...]  # and for (K2), (K3) of any numbers
     in_row: tuple[int, ...]  # a piece of a row over (j, c)
     in_tile: tuple[int, ...]  # so many of them for (K5) of any deltas
+    in_rows: tuple[int, ...]  # so many kernel rows for (K5) of listed deltas
 
 
 def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
@@ -75,7 +76,7 @@ def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
         kernel=(kh, kw),
         stride=stride,
         padding=padding,
-        lists=max(seen[0] * seen[1], seen[1] * C, kh * kw * C) * L < 2**31,
+        lists=max(seen[0] * seen[1], seen[0] * kw * C) * L < 2**31,
         L=L,
         R=R,
         row=row,
@@ -83,31 +84,38 @@ def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
         tile=as_many_as_fit(row, X.itemsize, 16, 4),
         in_row=in_row,
         in_tile=as_many_as_fit(in_row, X.itemsize, 16, 4),
+        in_rows=as_many_as_fit(in_row, X.itemsize, 8, kh),
     )
 
 
 class Scratch(NamedTuple):
     """What one image is worked in."""
 
-    image: Array
+    image: Array  # with its padding; not used where there is none
     rows: Array  # acc, or dy
     listed: Array
-    starts: Array  # where a pixel's or a row's part of the list begins
-    window: Array  # the list of one window
+    starts: Array  # where the parts of the list begin
+    row: Array  # what fires in one row of the image
+    channel: Array  # of a row's entries
+    column: Array  # of a row's entries, in dy
 
 
 @register_jitable
 def scratch(X, s, rows):  # type: ignore[no-untyped-def]
     """For `rows` rows over o; image and rows are zero."""
-    (C, O), (H_in, W_in), (ph, pw) = s.channels, s.size, s.padding
+    (C, O), (H_in, W_in), (ph, pw), width = s.channels, s.size, s.padding, s.seen[1] * s.channels[0]
     image = aligned(X, (H_in + 2 * ph) * (W_in + 2 * pw) * C)
     image[:] = 0
     acc = aligned(X, rows * s.L)
     acc[:] = 0
-    pixels = max(C * H_in * W_in, O * s.shape[0] * s.shape[1])
-    listed, window = np.empty(pixels + SLACK, np.int32), np.empty(s.kernel[0] * s.kernel[1] * C + SLACK, np.int32)
-    starts = np.empty((max(s.seen[0], C), max(s.seen[0], s.seen[1]) + 1), np.int64)
-    return Scratch(image, acc, listed, starts, window)
+    longest = max(C * s.seen[0] * s.seen[1], s.seen[0] * s.kernel[1] * C, O * s.shape[0] * s.shape[1])
+    starts = np.empty((max(s.seen[0] + 1, s.shape[0]), max(C, s.shape[1] + 1)), np.int64)
+    channel, column = np.empty(width, np.int32), np.empty(width, np.int32)
+    for v in range(s.seen[1]):
+        for c in range(C):
+            channel[v * C + c], column[v * C + c] = c, v * s.L
+    listed, row = np.empty(longest + SLACK, np.int32), np.empty(width + SLACK, np.int32)
+    return Scratch(image, acc, listed, starts, row, channel, column)
 
 
 @register_jitable
@@ -121,55 +129,49 @@ def fires_seldom(X):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
-def put_channels_last(X, s, image):  # type: ignore[no-untyped-def]
-    """X[c, u, v] of one image to its place in the padded image."""
+def surround(X, s, image):  # type: ignore[no-untyped-def]
+    """One image with zeros around it; itself where there are none."""
     C, (H_in, W_in), (ph, pw) = s.channels[0], s.size, s.padding
-    for c in range(C):
-        for u in range(H_in):
-            q, at = (c * H_in + u) * W_in, ((u + ph) * (W_in + 2 * pw) + pw) * C + c
-            for v in range(W_in):
-                image[at + v * C] = X[q + v]
+    if ph == 0 and pw == 0:
+        return X
+    for u in range(H_in):
+        at = ((u + ph) * (W_in + 2 * pw) + pw) * C
+        image[at : at + W_in * C] = X[u * W_in * C : (u + 1) * W_in * C]
+    return image
 
 
 # --- forward -------------------------------------------------------------------------------------------------------
 
 
 @register_jitable
-def convolve(X, Wt, s, room):  # type: ignore[no-untyped-def]
-    """(K1), (K2) without the bias: one image's acc, room.rows."""
-    put_channels_last(X, s, room.image)
-    room.rows[:] = 0
+def convolve(X, Wt, b, s, room):  # type: ignore[no-untyped-def]
+    """(K1), (K2): one image's acc, room.rows; b is padded to L numbers."""
+    image = surround(X, s, room.image)
     if s.lists and fires_seldom(X):
-        _list_pixels(room.image, s, room.listed, room.starts)
-        _convolve_spikes(Wt, s, room.listed, room.starts, room.window, room.rows)
+        _convolve_spikes(image, Wt, b, s, room)
     else:
-        _convolve_numbers(room.image, Wt, s, room.rows)
+        room.rows[:] = 0
+        _convolve_numbers(image, Wt, s, room.rows)
+        for pixel in range(s.shape[0] * s.shape[1]):
+            for o in range(s.L):
+                room.rows[pixel * s.L + o] += b[o]
 
 
 @register_jitable
-def _list_pixels(image, s, listed, starts):  # type: ignore[no-untyped-def]
-    """The pixels that fire, by (u, v, c): (v C + c) L; starts[u, v]: where v starts."""
-    C, width, k = s.channels[0], s.size[1] + 2 * s.padding[1], 0
-    for u in range(s.seen[0]):
-        for v in range(s.seen[1]):
-            starts[u, v] = k
-            k = list_nonzero(image, (u * width + v) * C, C, v * C * s.L, s.L, listed, k)
-        starts[u, s.seen[1]] = k
-
-
-@register_jitable
-def _convolve_spikes(Wt, s, listed, starts, window, acc):  # type: ignore[no-untyped-def]
-    """A window's rows are listed, from its share of kh rows' lists, and added up."""
+def _convolve_spikes(image, Wt, b, s, room):  # type: ignore[no-untyped-def]
+    """What fires in kw columns is listed once, by (u, j, c), for all windows over them: a window sees kh of its rows."""
     C, (H_out, W_out), (kh, kw), (sh, sw), L = s.channels[0], s.shape, s.kernel, s.stride, s.L
-    for y in range(H_out):
-        for x in range(W_out):
-            listed_here = 0
-            for i in range(kh):
-                first, last = starts[y * sh + i, x * sw], starts[y * sh + i, x * sw + kw]
-                copy_list(listed, first, last, (i * kw - x * sw) * C * L, window, listed_here)
-                listed_here += last - first
+    width, starts = s.size[1] + 2 * s.padding[1], room.starts[:, 0]
+    for x in range(W_out):
+        k = 0
+        for u in range(s.seen[0]):
+            starts[u] = k
+            k = list_nonzero(image, (u * width + x * sw) * C, kw * C, u * kw * C * L, L, room.listed, k)
+        starts[s.seen[0]] = k
+        for y in range(H_out):
+            first, last, base, at = starts[y * sh], starts[y * sh + kh], -y * sh * kw * C * L, (y * W_out + x) * L
             for lane in range(0, L, ROUND * len(s.row)):
-                add_ones(s.row, Wt, lane, window, 0, listed_here, acc, (y * W_out + x) * L + lane)
+                sum_ones(s.row, Wt, base + lane, room.listed, first, last, b, lane, room.rows, at + lane)
 
 
 @register_jitable
@@ -195,37 +197,41 @@ def _convolve_numbers(image, Wt, s, acc):  # type: ignore[no-untyped-def]
 @register_jitable
 def weight_gradient(X, s, room, dWt):  # type: ignore[no-untyped-def]
     """(K3): dWt += of one image, from its dy, room.rows."""
+    image = surround(X, s, room.image)
     if s.lists and fires_seldom(X):
-        _list_rows(X, s, room.listed, room.starts)
-        _weight_gradient_of_spikes(room.rows, s, room.listed, room.starts, dWt)
+        _list_channels(image, s, room)
+        _weight_gradient_of_spikes(s, room, dWt)
     else:
-        put_channels_last(X, s, room.image)
-        _weight_gradient_of_numbers(room.image, room.rows, s, dWt)
+        _weight_gradient_of_numbers(image, room.rows, s, dWt)
 
 
 @register_jitable
-def _list_rows(X, s, listed, starts):  # type: ignore[no-untyped-def]
-    """The pixels that fire and are seen, by (c, u, v): (u pitch + v) L; starts[c, u]: where u starts."""
-    C, (H_in, W_in), (ph, pw), k = s.channels[0], s.size, s.padding, 0
+def _list_channels(image, s, room):  # type: ignore[no-untyped-def]
+    """The pixels that fire and are seen, by (c, u, v): (u pitch + v) L; starts[u, c]: where u of c starts."""
+    C, seen = s.channels[0], s.seen[0] * s.seen[1]
+    width, starts = s.size[1] + 2 * s.padding[1], room.starts
     for c in range(C):
-        for u in range(s.seen[0]):
-            starts[c, u] = k
-            if ph <= u < ph + H_in:
-                at, terms = (c * H_in + u - ph) * W_in, min(W_in, s.seen[1] - pw)
-                k = list_nonzero(X, at, terms, (u * s.seen[1] + pw) * s.L, s.L, listed, k)
-        starts[c, s.seen[0]] = k
+        starts[0, c] = c * seen
+    for u in range(s.seen[0]):
+        starts[u + 1, :C] = starts[u, :C]
+        fires = list_nonzero(image, u * width * C, s.seen[1] * C, 0, 1, room.row, 0)
+        for k in range(fires):
+            q = room.row[k]
+            c = room.channel[q]
+            room.listed[starts[u + 1, c]] = u * s.seen[1] * s.L + room.column[q]
+            starts[u + 1, c] += 1
 
 
 @register_jitable
-def _weight_gradient_of_spikes(dy, s, listed, starts, dWt):  # type: ignore[no-untyped-def]
+def _weight_gradient_of_spikes(s, room, dWt):  # type: ignore[no-untyped-def]
     """A channel's pixels that fire are met once for each i, and kw sums, one for each j, stay in registers."""
     C, H_out, (kh, kw), sh, L = s.channels[0], s.shape[0], s.kernel, s.stride[0], s.L
-    rows, together = H_out if sh == 1 else 1, len(s.columns)
+    rows, together, dy, listed = H_out if sh == 1 else 1, len(s.columns), room.rows, room.listed
     for i in range(kh):
         for c in range(C):
             for y in range(0, H_out, rows):
                 u = y * sh + i
-                first, last = starts[c, u], starts[c, u + rows]
+                first, last = room.starts[u, c], room.starts[u + rows, c]
                 for lane in range(0, L if last > first else 0, ROUND * len(s.row)):
                     base = ((y - u) * s.seen[1] + kw - 1) * L + lane
                     for j in range(0, kw - together + 1, together):
@@ -269,18 +275,29 @@ def list_deltas(s, room):  # type: ignore[no-untyped-def]
 
 @register_jitable
 def input_gradient_of_listed(Wr, s, room, padded):  # type: ignore[no-untyped-def]
-    """(K5), (K6): padded dX of one image, from its listed deltas. A kernel row at a time, whose weights stay near."""
-    (C, O), (H_out, W_out), (sh, sw), R = s.channels, s.shape, s.stride, s.R
-    width, dy = (s.size[1] + 2 * s.padding[1]) * C, room.rows
+    """(K5), (K6): padded dX of one image, from its listed deltas. A few kernel rows at a time, whose weights stay near."""
+    O, kh, together = s.channels[1], s.kernel[0], len(s.in_rows)
     padded[:] = 0
-    for i in range(s.kernel[0]):
-        for y in range(H_out):
-            for x in range(W_out):
-                first, last = room.starts[y, x], room.starts[y, x + 1]
-                place = (y * s.seen[1] + x * sw + s.kernel[1] - 1) * s.L
-                for lane in range(0, R if last > first else 0, ROUND * len(s.in_row)):
-                    at, base = (y * sh + i) * width + x * sw * C + lane, i * O * R + lane
-                    add_rows(s.in_row, Wr, base, R, dy, place, room.listed, first, last, padded, at)
+    for i in range(0, kh - together + 1, together):
+        _add_kernel_rows(s.in_rows, Wr, i * O * s.R, i, s, room, padded)
+    for i in range(kh - kh % together, kh):
+        _add_kernel_rows(ONE, Wr, i * O * s.R, i, s, room, padded)
+
+
+@register_jitable
+def _add_kernel_rows(rows, Wr, base, i, s, room, padded):  # type: ignore[no-untyped-def]
+    """len(rows) of them, from i."""
+    C, (H_out, W_out), (sh, sw), R = s.channels[0], s.shape, s.stride, s.R
+    width, step = (s.size[1] + 2 * s.padding[1]) * C, len(rows) * R
+    for y in range(H_out):
+        for x in range(W_out):
+            first, last = room.starts[y, x], room.starts[y, x + 1]
+            place, at = (y * s.seen[1] + x * sw + s.kernel[1] - 1) * s.L, (y * sh + i) * width + x * sw * C
+            for lane in range(0, R if last > first else 0, ROUND * len(s.in_row)):
+                add_rows(
+                    rows, s.in_row, Wr, base + lane, step, R, room.rows, place, room.listed, first, last,
+                    padded, at + lane, width,
+                )  # fmt: skip
 
 
 @register_jitable
@@ -308,14 +325,12 @@ def input_gradient(Wr, s, room, padded):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
-def put_channels_first(padded, s, dX):  # type: ignore[no-untyped-def]
-    """The image's part of padded dX[(u, v), c], as dX[c, u, v]."""
+def cut_out(padded, s, dX):  # type: ignore[no-untyped-def]
+    """The image's part of padded dX."""
     C, (H_in, W_in), (ph, pw) = s.channels[0], s.size, s.padding
-    for c in range(C):
-        for u in range(H_in):
-            q, at = (c * H_in + u) * W_in, ((u + ph) * (W_in + 2 * pw) + pw) * C + c
-            for v in range(W_in):
-                dX[q + v] = padded[at + v * C]
+    for u in range(H_in):
+        at = ((u + ph) * (W_in + 2 * pw) + pw) * C
+        dX[u * W_in * C : (u + 1) * W_in * C] = padded[at : at + W_in * C]
 
 
 # --- weights and sums ----------------------------------------------------------------------------------------------
@@ -329,12 +344,23 @@ def rows_of_outputs(W: Array, L: int) -> Array:
     return Wt.reshape(-1)
 
 
-def rows_of_inputs(W: Array, R: int) -> Array:
-    """Wr."""
+def rows_of_inputs(W: Array, R: int, together: int = 1) -> Array:
+    """Wr, of so many kernel rows together; those that are left over come one by one, at the end."""
     O, C, kh, kw = W.shape
-    Wr = aligned_zeros((kh, O, R), W)
-    Wr[:, :, : kw * C] = W.transpose(2, 0, 3, 1).reshape(kh, O, kw * C)
-    return Wr.reshape(-1)
+    rows = aligned_zeros((kh * O * R,), W)
+    whole = kh - kh % together
+    for i, n in [(i, together) for i in range(0, whole, together)] + [(i, 1) for i in range(whole, kh)]:
+        block = rows[i * O * R : (i + n) * O * R].reshape(O, n, R)
+        block[:, :, : kw * C] = W[:, :, i : i + n].transpose(0, 2, 3, 1).reshape(O, n, kw * C)
+    return rows
+
+
+def padded_bias(b: Array | None, W: Array, L: int) -> Array:
+    """b, or zeros, padded to L numbers."""
+    bias = aligned_zeros((L,), W)
+    if b is not None:
+        bias[: len(b)] = b
+    return bias
 
 
 def weights_of_rows(dWt: Array, shape: tuple[int, ...]) -> Array:
@@ -344,8 +370,15 @@ def weights_of_rows(dWt: Array, shape: tuple[int, ...]) -> Array:
 
 
 def flat(images: Array) -> Array:
-    """(N, ...) as (N, numbers of an image)."""
-    return np.ascontiguousarray(images).reshape(len(images), int(np.prod(images.shape[1:])))
+    """(N, C, H, W) as (N, numbers of an image), channels last: no copy where they already lie so."""
+    last = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    return last.reshape(len(last), math.prod(last.shape[1:]))
+
+
+def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
+    """(N, C, H, W) in whose memory the channels lie last."""
+    N, C, H, W = shape
+    return np.empty((N, H, W, C), dtype).transpose(0, 3, 1, 2)
 
 
 def ordered_sum(parts: Array) -> Array:

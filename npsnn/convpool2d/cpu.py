@@ -18,11 +18,13 @@ from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
     convolve,
+    cut_out,
+    empty_images,
     flat,
     input_gradient_of_listed,
     list_deltas,
     ordered_sum,
-    put_channels_first,
+    padded_bias,
     rows_of_inputs,
     rows_of_outputs,
     scratch,
@@ -35,14 +37,6 @@ from npsnn.convpool2d.reference import ConvPool2dCache, Pair
 from npsnn.pool2d.reference import MaxPool2dCache, place_dtype
 
 Array = np.ndarray[Any, Any]
-
-
-@register_jitable
-def _add_bias(acc, b, L):  # type: ignore[no-untyped-def]
-    for pixel in range(len(acc) // L):
-        row = acc[pixel * L : pixel * L + len(b)]
-        for o in range(len(b)):
-            row[o] += b[o]
 
 
 @register_jitable
@@ -60,34 +54,39 @@ def _list_window(cell_y, cell_x, s, pool, offsets, places):  # type: ignore[no-u
 @register_jitable
 def _choose(acc, Y, place, s, pool, pooled, best, which):  # type: ignore[no-untyped-def]
     """(P1), (P2) over one image's acc[(y, x), o]."""
-    (kh, kw), O, cells = pool[0], s.channels[1], pooled[0] * pooled[1]
+    (kh, kw), O = pool[0], s.channels[1]
     offsets, places = np.empty(kh * kw, np.int32), np.empty(kh * kw, np.int32)
-    for cell in range(cells):
+    for cell in range(pooled[0] * pooled[1]):
         pixels = _list_window(cell // pooled[1], cell % pooled[1], s, pool, offsets, places)
         for lane in range(0, s.L, ROUND * len(s.row)):
             largest(s.row, acc, lane, offsets, pixels, best, which, lane)
-        for o in range(O):
-            Y[o * cells + cell], place[o * cells + cell] = best[o], places[which[o]]
+        Y[cell * O : (cell + 1) * O] = best[:O]
+        if pixels == kh * kw:
+            for o in range(O):
+                place[cell * O + o] = which[o]
+        else:
+            for o in range(O):
+                place[cell * O + o] = places[which[o]]
 
 
 @register_jitable
-def _route(dY, place, s, pool, pooled, dy, db):  # type: ignore[no-untyped-def]
+def _route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-def]
     """(P3), (K4): one image's deltas at their places in dy, and summed."""
     (kh, kw), (sh, sw), (ph, pw) = pool
     O, wide = s.channels[1], s.stride[1] * s.L
-    within = np.empty(kh * kw, np.int64)
-    for k in range(kh * kw):
-        within[k] = k // kw * s.seen[1] * s.L + k % kw * wide
     dy[:] = 0
-    for o in range(O):
-        total = dY.dtype.type(0)
-        for cell_y in range(pooled[0]):
-            top = (sh * cell_y - ph) * s.seen[1] + s.kernel[1] - 1
-            for cell_x in range(pooled[1]):
-                q = (o * pooled[0] + cell_y) * pooled[1] + cell_x
-                dy[top * s.L + (sw * cell_x - pw) * wide + within[place[q]] + o] += dY[q]
-                total += dY[q]
-        db[o] += total
+    total[:] = 0
+    for cell in range(pooled[0] * pooled[1]):
+        d, chosen = dY[cell * O : (cell + 1) * O], place[cell * O : (cell + 1) * O]
+        for o in range(O):
+            total[o] += d[o]
+        top, left = sh * (cell // pooled[1]) - ph, sw * (cell % pooled[1]) - pw
+        for i in range(max(0, -top), min(kh, s.shape[0] - top)):
+            for j in range(max(0, -left), min(kw, s.shape[1] - left)):
+                at = ((top + i) * s.seen[1] + s.kernel[1] - 1) * s.L + (left + j) * wide
+                row = dy[at : at + O]
+                for o in range(O):
+                    row[o] += d[o] if chosen[o] == i * kw + j else dY.dtype.type(0)
 
 
 @chunked_jit
@@ -96,8 +95,7 @@ def _forward(begin, end, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[n
         room = scratch(X, s, s.shape[0] * s.shape[1])
         best, which = aligned(X, s.L), np.empty(s.L, np.int32)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
-            convolve(X[n], Wt, s, room)
-            _add_bias(room.rows, b, s.L)
+            convolve(X[n], Wt, b, s, room)
             _choose(room.rows, Y[n], place[n], s, pool, pooled, best, which)
 
 
@@ -106,14 +104,15 @@ def _backward(begin, end, dY, place, X, Wr, dX, dWt, db, s, pool, pooled):  # ty
     for chunk in range(begin, end):
         db[chunk] = 0
         room = scratch(X, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
-        padded = aligned(X, len(room.image) + s.R)
+        padded, total = aligned(X, len(room.image) + s.R), np.empty(s.channels[1], X.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
-            _route(dY[n], place[n], s, pool, pooled, room.rows, db[chunk])
+            _route(dY[n], place[n], s, pool, pooled, room.rows, total)
+            db[chunk] += total
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
                 list_deltas(s, room)
                 input_gradient_of_listed(Wr, s, room, padded)
-                put_channels_first(padded, s, dX[n])
+                cut_out(padded, s, dX[n])
 
 
 def convpool2d_forward(
@@ -122,10 +121,9 @@ def convpool2d_forward(
     """As reference.convpool2d_forward."""
     s = sizes(X, W, stride, padding)
     pooled = _pooled(s.shape, pool)
-    Y = np.empty((len(X), len(W), *pooled), X.dtype)
-    place = np.empty(Y.shape, place_dtype(pool[0]))
-    bias = np.zeros(len(W), X.dtype) if b is None else b
-    Wt = rows_of_outputs(W, s.L)
+    Y = empty_images((len(X), len(W), *pooled), X.dtype)
+    place = empty_images(Y.shape, place_dtype(pool[0]))
+    Wt, bias = rows_of_outputs(W, s.L), padded_bias(b, W, s.L)
     _forward(parts(len(X), CHUNK), flat(X), Wt, bias, flat(Y), flat(place), s, pool, pooled)
     return Y, ConvPool2dCache(Conv2dCache(X, stride, padding), MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool))
 
@@ -137,8 +135,8 @@ def convpool2d_backward(
     (X, stride, padding), (place, _, *pool) = cache
     s, chunks = sizes(X, W, stride, padding), parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), X), np.empty((chunks, len(W)), X.dtype)
-    dX = np.empty(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
-    Wr, pooled = rows_of_inputs(W, s.R), dY.shape[2:]
+    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
+    Wr, pooled = rows_of_inputs(W, s.R, len(s.in_rows)), dY.shape[2:]
     _backward(chunks, flat(dY), flat(place), flat(X), Wr, flat(dX), dWt, db, s, tuple(pool), pooled)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

@@ -1,6 +1,6 @@
 """As reference.py; what differs follows.
 
-- (B, *N) is one axis of M neurons, arrays are (T, M). A thread owns blocks of BLOCK neurons and takes each through all
+- (B, *N) is one axis of M neurons, in the order in which I has them in memory; arrays are (T, M). A thread owns blocks of BLOCK neurons and takes each through all
   of time; the inner loop runs over the block's neurons, which are contiguous.
 - The forward bits are the law's. Order of sums: a static input's gradient (L7) and the sums (L8), (L9) over t run
   backwards in time, neuron by neuron; the batch and broadcast axes are then summed as in the law.
@@ -26,37 +26,49 @@ Array = np.ndarray[Any, Any]
 BLOCK = 1024
 
 
+@register_jitable
+def _step(U_last, I_t, beta, theta, subtract, zero, U_t, S_t):  # type: ignore[no-untyped-def]
+    """One step of one block."""
+    one, nothing = U_t.dtype.type(1), U_t.dtype.type(0)
+    # --- reset (L1), charge (L2)
+    if zero:
+        for m in range(len(U_t)):
+            U_t[m] = (one - (one if U_last[m] > theta[m] else nothing)) * U_last[m]
+        for m in range(len(U_t)):
+            U_t[m] = beta[m] * U_t[m] + I_t[m]
+    else:
+        for m in range(len(U_t)):
+            U_t[m] = beta[m] * U_last[m] + I_t[m]
+        if subtract:
+            for m in range(len(U_t)):
+                U_t[m] -= theta[m] if U_last[m] > theta[m] else nothing
+    # --- fire (L3)
+    for m in range(len(U_t)):
+        S_t[m] = one if U_t[m] > theta[m] else nothing
+
+
 @chunked_jit
 def _forward(begin, end, I, beta, theta, U_before, U, S, subtract, zero):  # type: ignore[no-untyped-def]
     T, M = U.shape
-    one, nothing = U.dtype.type(1), U.dtype.type(0)
     for block in range(begin, end):
-        first, last = block * BLOCK, min((block + 1) * BLOCK, M)
+        mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
         for t in range(T):
-            U_last = U[t - 1] if t > 0 else U_before
-            I_t = I[t] if I.shape[0] > 1 else I[0]
-            U_t, S_t = U[t], S[t]
-            for m in range(first, last):
-                # --- reset (L1)
-                R = one if U_last[m] > theta[m] else nothing
-                # --- charge (L2)
-                kept = (one - R) * U_last[m] if zero else U_last[m]
-                lost = R * theta[m] if subtract else nothing
-                U_t[m] = (beta[m] * kept + I_t[m]) - lost
-                # --- fire (L3)
-                S_t[m] = one if U_t[m] > theta[m] else nothing
+            U_last = U[t - 1, mine] if t > 0 else U_before[mine]
+            I_t = I[t, mine] if I.shape[0] > 1 else I[0, mine]
+            _step(U_last, I_t, beta[mine], theta[mine], subtract, zero, U[t, mine], S[t, mine])
 
 
 @register_jitable
 def _step_back(  # type: ignore[no-untyped-def]
-    U_t, dS_t, dmem_t, slope, R_next, dR_next, beta, theta, subtract, zero, attached, dbeta, dtheta, dU
+    U_t, dS_t, dmem_t, slope, R_next, dR_next, beta, theta, subtract, zero, attached, constants, dbeta, dtheta, dU
 ):
     """One step of one block; slope comes in as sigma', and R_next and dR_next are scratch."""
     one, nothing = U_t.dtype.type(1), U_t.dtype.type(0)
-    for m in range(len(U_t)):
-        R_next[m] = one if U_t[m] > theta[m] else nothing
+    if zero or constants:
+        for m in range(len(U_t)):
+            R_next[m] = one if U_t[m] > theta[m] else nothing
     # --- reset
-    if subtract:
+    if constants and subtract:
         for m in range(len(U_t)):
             dtheta[m] -= dU[m] * R_next[m]  # (L9), its second sum
     if attached and subtract:
@@ -68,17 +80,20 @@ def _step_back(  # type: ignore[no-untyped-def]
     # --- fire
     for m in range(len(U_t)):
         slope[m] = (dS_t[m] + dR_next[m]) * slope[m]  # (L5): from here on, g
-    for m in range(len(U_t)):
-        dtheta[m] -= slope[m]  # (L9), its first sum
+    if constants:
+        for m in range(len(U_t)):
+            dtheta[m] -= slope[m]  # (L9), its first sum
     # --- charge
     if zero:
-        for m in range(len(U_t)):
-            dbeta[m] += dU[m] * ((one - R_next[m]) * U_t[m])  # (L8)
+        if constants:
+            for m in range(len(U_t)):
+                dbeta[m] += dU[m] * ((one - R_next[m]) * U_t[m])  # (L8)
         for m in range(len(U_t)):
             dU[m] = slope[m] + dmem_t[m] + dU[m] * (beta[m] * (one - R_next[m]))  # (L6)
     else:
-        for m in range(len(U_t)):
-            dbeta[m] += dU[m] * U_t[m]  # (L8)
+        if constants:
+            for m in range(len(U_t)):
+                dbeta[m] += dU[m] * U_t[m]  # (L8)
         for m in range(len(U_t)):
             dU[m] = slope[m] + dmem_t[m] + dU[m] * beta[m]  # (L6)
 
@@ -94,12 +109,14 @@ def _backward_kernel(formula: Formula) -> Kernel:
             slope[m] = sigma(U_t[m] - theta[m], one, a, b)
 
     def backward(  # type: ignore[no-untyped-def]
-        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, subtract, zero, attached, dI, dbeta, dtheta, dU
+        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, subtract, zero, attached, constants,
+        dI, dbeta, dtheta, dU,
     ):
         T, M = U.shape
         one = U.dtype.type(1)
         for block in range(begin, end):
             mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
+            dI[:, mine], dbeta[mine], dtheta[mine], dU[mine] = 0, 0, 0, 0
             none, slope = np.zeros(BLOCK, U.dtype)[: mine.stop - mine.start], np.empty(mine.stop - mine.start, U.dtype)
             R_next, dR_next = np.empty_like(slope), np.zeros_like(slope)
             for t in range(T - 1, -2, -1):
@@ -112,12 +129,12 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     slopes(U_t, theta[mine], one, a, b, slope)
                 _step_back(
                     U_t, dS_t, dmem_t, slope, R_next, dR_next, beta[mine], theta[mine],
-                    subtract, zero, attached, dbeta[mine], dtheta[mine], dU[mine],
+                    subtract, zero, attached, constants, dbeta[mine], dtheta[mine], dU[mine],
                 )  # fmt: skip
                 if t >= 0:
-                    dI_t = dI[t, mine] if dI.shape[0] > 1 else dI[0, mine]
+                    dI_t, dU_t = dI[t, mine] if dI.shape[0] > 1 else dI[0, mine], dU[mine]
                     for m in range(len(dI_t)):
-                        dI_t[m] += dU[mine][m]  # (L7)
+                        dI_t[m] += dU_t[m]  # (L7)
 
     return chunked_jit(backward)
 
@@ -139,47 +156,64 @@ def leaky_forward(
     T, shape = num_steps, I.shape[1:]
     if U_before is None:
         U_before = np.zeros(shape, I.dtype)
-    U, S = np.empty((T, *shape), I.dtype), np.empty((T, *shape), I.dtype)
+    order = _order(I)
+    U, S = _empty((T, *shape), I.dtype, order), _empty((T, *shape), I.dtype, order)
     _forward(
-        parts(U_before.size, BLOCK), _rows(I), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
-        U_before.reshape(-1), U.reshape(T, -1), S.reshape(T, -1),
+        parts(U_before.size, BLOCK), _rows(I, order), _per_neuron(clip01(beta), shape, order),
+        _per_neuron(theta, shape, order), _per_neuron(U_before, shape, order), _rows(U, order), _rows(S, order),
         reset_mechanism == "subtract", reset_mechanism == "zero",
     )  # fmt: skip
     static = I.shape[0] == 1 and T != 1
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
 
 
-def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> tuple[Array, Array, Array, Array]:
+def leaky_backward(
+    dS: Array | None, dmem: Array | None, cache: LeakyCache, *, constants: bool = True
+) -> tuple[Array, Array | None, Array | None, Array]:
     """As reference.leaky_backward."""
     U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset = cache
-    T, shape, number = len(U), U.shape[1:], U.dtype.type
-    dI = np.zeros((1 if static else T, *shape), U.dtype)
-    dbeta, dtheta, dU_before = np.zeros(shape, U.dtype), np.zeros(shape, U.dtype), np.zeros(shape, U.dtype)
+    T, shape, number, order = len(U), U.shape[1:], U.dtype.type, _order(U)
+    dI = _empty((1 if static else T, *shape), U.dtype, order)
+    dbeta, dtheta, dU_before = (_empty((1, *shape), U.dtype, order) for _ in range(3))
     absent = np.empty((0, U_before.size), U.dtype)
     _backward_kernel(sigma.formula)(
-        parts(U_before.size, BLOCK), absent if dS is None else _rows(dS), absent if dmem is None else _rows(dmem),
-        U.reshape(T, -1), U_before.reshape(-1), _per_neuron(clip01(beta), shape), _per_neuron(theta, shape),
-        absent if sigma.compiles else _recorded(cache), *sigma.constants(U.dtype)[1:],
-        reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset,
-        dI.reshape(len(dI), -1), dbeta.reshape(-1), dtheta.reshape(-1), dU_before.reshape(-1),
+        parts(U_before.size, BLOCK), absent if dS is None else _rows(dS, order),
+        absent if dmem is None else _rows(dmem, order), _rows(U, order), _per_neuron(U_before, shape, order),
+        _per_neuron(clip01(beta), shape, order), _per_neuron(theta, shape, order),
+        absent if sigma.compiles else _recorded(cache, order), *sigma.constants(U.dtype)[1:],
+        reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset, constants,
+        _rows(dI, order), *(_rows(d, order)[0] for d in (dbeta, dtheta, dU_before)),
     )  # fmt: skip
+    if not constants:
+        return dI, None, None, dU_before[0]
+    dbeta, dtheta = np.ascontiguousarray(dbeta[0]), np.ascontiguousarray(dtheta[0])
     # (C3) beta^ = clip(beta, 0, 1); so its gradient stops outside, and passes at both ends:
     dbeta = np.where((beta >= 0) & (beta <= 1), sum_to_shape(dbeta, beta.shape), number(0))
-    return dI, dbeta, sum_to_shape(dtheta, theta.shape), dU_before  # (L10)
+    return dI, dbeta, sum_to_shape(dtheta, theta.shape), dU_before[0]  # (L10)
 
 
-def _rows(x: Array) -> Array:
-    """(T, B, *N) as (T, M); a copy where it is not contiguous."""
-    return np.ascontiguousarray(x).reshape(len(x), -1)
+def _order(x: Array) -> tuple[int, ...]:
+    """The axes of x (T, B, *N), those of *N as they follow each other in memory: images may have their channels last."""
+    return (0, 1, *sorted(range(2, x.ndim), key=lambda axis: -x.strides[axis]))
 
 
-def _per_neuron(constant: Array, shape: tuple[int, ...]) -> Array:
-    """A constant that broadcasts against *N, as one number for each of the M neurons."""
-    return np.broadcast_to(constant, shape).flatten()
+def _empty(shape: tuple[int, ...], dtype: Any, order: tuple[int, ...]) -> Array:
+    """(T, B, *N) with the axes in memory in that order."""
+    return np.empty([shape[axis] for axis in order], dtype).transpose(np.argsort(order))
 
 
-def _recorded(cache: LeakyCache) -> Array:
+def _rows(x: Array, order: tuple[int, ...]) -> Array:
+    """(T, B, *N) as (T, M); a copy where it does not lie in memory in that order."""
+    return np.ascontiguousarray(x.transpose(order)).reshape(len(x), -1)
+
+
+def _per_neuron(constant: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
+    """What broadcasts against (B, *N), as one number for each of the M neurons."""
+    return _rows(np.broadcast_to(constant, shape)[None], order)[0]
+
+
+def _recorded(cache: LeakyCache, order: tuple[int, ...]) -> Array:
     """sigma' at every step, from t = -1 on: (T + 1, M)."""
     membranes = [cache.U_before, *cache.U]
-    rows = [cache.sigma.derivative(U_t - cache.theta, t - 1).reshape(-1) for t, U_t in enumerate(membranes)]
-    return np.stack(rows)
+    rows = [cache.sigma.derivative(U_t - cache.theta, t - 1)[None] for t, U_t in enumerate(membranes)]
+    return np.concatenate([_rows(row, order) for row in rows])

@@ -91,8 +91,12 @@ def leaky_forward(
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
 
 
-def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> tuple[Array, Array, Array, Array]:
+def leaky_backward(
+    dS: Array | None, dmem: Array | None, cache: LeakyCache, *, constants: bool = True
+) -> tuple[Array, Array | None, Array | None, Array]:
     """(dI, dbeta, dtheta, dU_before) by (L4) to (L10); None for dS or dmem means zero.
+
+    dbeta and dtheta, the constants' gradients, are None where not asked for.
 
     >>> from npsnn import surrogate
     >>> I = np.array([0.75, 0.75, 0.0]).reshape(3, 1, 1)
@@ -134,6 +138,8 @@ def leaky_backward(dS: Array | None, dmem: Array | None, cache: LeakyCache) -> t
         dU_next = g + dmem_t + dU_next * (beta_hat * kept)  # (L6)
         if t >= 0:
             dI[0 if static else t] += dU_next  # (L7): U[t] = ... + I[t]
+    if not constants:
+        return dI, None, None, dU_next
     # (C3) beta^ = clip(beta, 0, 1); so its gradient stops outside, and passes at both ends:
     dbeta = np.where((beta >= 0) & (beta <= 1), sum_to_shape(dbeta, beta.shape), zero.dtype.type(0))
     return dI, dbeta, sum_to_shape(dtheta, theta.shape), dU_next  # (L10)

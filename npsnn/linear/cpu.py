@@ -1,8 +1,9 @@
 """As reference.py; what differs follows.
 
-- A zero in X or dY is left out: spikes are mostly zeros. What is not zero is listed, a row at a time, and the sums run
-  over the list, in rows of padded length that stay in registers (_lanes.py). (So 0 times an infinite or NaN weight is
-  0 here and NaN in the law.)
+- Where few of X or dY are not zero, as with spikes, those are listed and the sums run over the list; elsewhere
+  everything is multiplied, several rows at a time. The bits are the same either way. (But for 0 times an infinite or NaN
+  weight, which is 0 in the one and NaN in the other and in the law.)
+- Rows are of padded length, and their sums stay in registers (_lanes.py).
 - A thread owns chunks of ROWS rows of Y and dX, and blocks of BLOCK inputs k of dW; no sum crosses threads.
 - Order of sums: (D1) k ascending, then the bias; (D2) m ascending; (D3), (D4) n ascending within
   ROWS rows, then their partial sums ascending: two short sums lose fewer digits than one long one.
@@ -13,8 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import chunked_jit, jit
-from npsnn._lanes import ROUND, SLACK, add_rows, aligned, aligned_zeros, list_nonzero, padded_lanes, row_of, spread_row
+from npsnn._jit import chunked_jit, jit, register_jitable
+from npsnn._lanes import (
+    ROUND,
+    SLACK,
+    add_rows,
+    add_tile,
+    aligned,
+    aligned_zeros,
+    as_many_as_fit,
+    list_nonzero,
+    padded_lanes,
+    row_of,
+    spread_row,
+)
 from npsnn._threads import parts
 from npsnn.linear.reference import LinearCache
 
@@ -22,43 +35,115 @@ Array = np.ndarray[Any, Any]
 
 BLOCK = 64
 ROWS = 64
+SPARSE = 0.2  # of numbers: where fewer are not zero, a list takes less time than multiplying everything
+ONE = (0,)
+SPREAD = (0, 0)  # a piece of the inputs k, for (D3) of any numbers
+
+
+@register_jitable
+def _are_few(X, first, last):  # type: ignore[no-untyped-def]
+    """Whether few numbers of these rows are not zero."""
+    some = 0
+    for n in range(first, last):
+        x = X[n]
+        for q in range(len(x)):
+            some += x[q] != 0
+    return some < SPARSE * (last - first) * X.shape[1]
+
+
+@register_jitable
+def _products_of_few(x, rows, L, row, listed, total):  # type: ignore[no-untyped-def]
+    fires = list_nonzero(x, 0, len(x), 0, 1, listed, 0)
+    for lane in range(0, L, ROUND * len(row)):
+        add_rows(ONE, row, rows, lane, L, 0, x, 0, listed, 0, fires, total, lane, 0)
 
 
 @chunked_jit
-def _products(begin, end, X, rows, L, row, b, Y):  # type: ignore[no-untyped-def]
+def _products(begin, end, X, rows, L, row, tile, b, Y):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k]: (D1), and (D2) without a bias."""
     N, K = X.shape
+    flat, together = X.reshape(-1), len(tile)
     for chunk in range(begin, end):
-        total, listed = aligned(X, L), np.empty(K + SLACK, np.int32)
-        for n in range(chunk * ROWS, min((chunk + 1) * ROWS, N)):
-            fires = list_nonzero(X[n], 0, K, 0, 1, listed, 0)
+        total, listed = aligned(X, together * L), np.empty(K + SLACK, np.int32)
+        first, last = chunk * ROWS, min((chunk + 1) * ROWS, N)
+        few = _are_few(X, first, last)
+        for n in range(first, last, together):
+            count = min(together, last - n)
             total[:] = 0
-            for lane in range(0, L, ROUND * len(row)):
-                add_rows(row, rows, lane, L, X[n], 0, listed, 0, fires, total, lane)
-            for m in range(Y.shape[1]):
-                Y[n, m] = total[m] + b[m]
+            if few:
+                for p in range(count):
+                    _products_of_few(X[n + p], rows, L, row, listed, total[p * L : (p + 1) * L])
+            elif count == together:
+                for lane in range(0, L, ROUND * len(row)):
+                    add_tile(tile, row, flat, n * K, K, 1, rows, lane, L, K, total, lane, L)
+            else:
+                for p in range(count):
+                    for lane in range(0, L, ROUND * len(row)):
+                        add_tile(ONE, row, flat, (n + p) * K, 0, 1, rows, lane, L, K, total, p * L + lane, 0)
+            for p in range(count):
+                for m in range(Y.shape[1]):
+                    Y[n + p, m] = total[p * L + m] + b[m]
 
 
 @chunked_jit
-def _weight_gradient(begin, end, dY, X, dWt, L, row):  # type: ignore[no-untyped-def]
-    N, K = X.shape
-    M = dY.shape[1]
-    for block in range(begin, end):
-        first, last = block * BLOCK, min((block + 1) * BLOCK, K)
-        part, dy = aligned(X, BLOCK * L), aligned(X, L)
-        dy[:] = 0
-        listed = np.empty(BLOCK + SLACK, np.int32)
-        whole = dWt[first * L : last * L]
-        whole[:] = 0
-        for start in range(0, N, ROWS):
+def _weight_gradient(begin, end, dY, X, few, dW, L, row, tile):  # type: ignore[no-untyped-def]
+    if few:
+        for block in range(begin, end):
+            _spread_few(dY, X, block * BLOCK, min((block + 1) * BLOCK, X.shape[1]), L, row, dW)
+    else:
+        _multiply_all(dY, X, begin * BLOCK, min(end * BLOCK, X.shape[1]), tile, dW)
+
+
+@register_jitable
+def _spread_few(dY, X, first, last, L, row, dW):  # type: ignore[no-untyped-def]
+    """dW[:, first:last], a row over m for each k."""
+    (N, M), width = dY.shape, last - first
+    part, whole, dy = aligned(X, BLOCK * L), aligned(X, BLOCK * L), aligned(X, L)
+    whole[:], dy[:] = 0, 0
+    listed = np.empty(BLOCK + SLACK, np.int32)
+    for start in range(0, N, ROWS):
+        part[:] = 0
+        for n in range(start, min(start + ROWS, N)):
+            fires = list_nonzero(X[n], first, width, 0, 1, listed, 0)
+            dy[:M] = dY[n]
+            for lane in range(0, L, ROUND * len(row)):
+                spread_row(row, dy, lane, X[n], first, listed, 0, fires, part, lane, L)
+        for q in range(width * L):
+            whole[q] += part[q]
+    for m in range(M):
+        for k in range(width):
+            dW[m, first + k] = whole[k * L + m]
+
+
+@register_jitable
+def _multiply_all(dY, X, begin, end, tile, dW):  # type: ignore[no-untyped-def]
+    """dW[:, begin:end], a row over k for each m."""
+    N, M = dY.shape
+    x, part, deltas, together = aligned(X, ROWS * BLOCK), aligned(X, M * BLOCK), dY.reshape(-1), len(tile)
+    dW[:, begin:end], x[:] = 0, 0
+    for start in range(0, N, ROWS):
+        terms = min(ROWS, N - start)
+        for first in range(begin, end, BLOCK):
+            width = min(BLOCK, end - first)
+            for n in range(terms):
+                for q in range(width):
+                    x[n * BLOCK + q] = X[start + n, first + q]
             part[:] = 0
-            for n in range(start, min(start + ROWS, N)):
-                fires = list_nonzero(X[n], first, last - first, 0, 1, listed, 0)
-                dy[:M] = dY[n]
-                for lane in range(0, L, ROUND * len(row)):
-                    spread_row(row, dy, lane, X[n], first, listed, 0, fires, part, lane, L)
-            for q in range(len(whole)):
-                whole[q] += part[q]
+            for lane in range(0, BLOCK, ROUND * len(SPREAD)):
+                for m in range(0, M - together + 1, together):
+                    at = m * BLOCK + lane
+                    add_tile(tile, SPREAD, deltas, start * M + m, 1, M, x, lane, BLOCK, terms, part, at, BLOCK)
+                for m in range(M - M % together, M):
+                    at = m * BLOCK + lane
+                    add_tile(ONE, SPREAD, deltas, start * M + m, 0, M, x, lane, BLOCK, terms, part, at, 0)
+            for m in range(M):
+                for q in range(width):
+                    dW[m, first + q] += part[m * BLOCK + q]
+
+
+@jit
+def _are_few_of_all(X):  # type: ignore[no-untyped-def]
+    return _are_few(X, 0, len(X))
 
 
 @jit
@@ -93,17 +178,17 @@ def linear_backward(
     if input_grad:
         dX = np.empty(X.shape, X.dtype)
         _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, X.dtype), dX)  # (D2)
-    dWt = aligned(X, K * L)
-    _weight_gradient(parts(K, BLOCK), dY, X, dWt, L, row_of(L))  # (D3)
+    dW, few, tile = np.empty(W.shape, X.dtype), _are_few_of_all(X), as_many_as_fit(SPREAD, X.itemsize, 20, M)
+    _weight_gradient(parts(K, BLOCK), dY, X, few, dW, L, row_of(L), tile)  # (D3)
     if bias:
         db = np.empty(M, X.dtype)
         _bias_gradient(dY, db)  # (D4)
-    return dX, np.ascontiguousarray(dWt.reshape(K, L)[:, :M].T), db
+    return dX, dW, db
 
 
-def _padded(rows: Array) -> tuple[Array, int, tuple[int, ...]]:
-    """The rows, each padded with zeros to the same number of lanes, in one flat array; that number, and its pieces."""
+def _padded(rows: Array) -> tuple[Array, int, tuple[int, ...], tuple[int, ...]]:
+    """The rows, each padded with zeros to the same number of lanes, in one flat array; that number, its pieces, a tile."""
     L = padded_lanes(rows.shape[1])
     flat = aligned_zeros((len(rows), L), rows)
     flat[:, : rows.shape[1]] = rows
-    return flat.reshape(-1), L, row_of(L)
+    return flat.reshape(-1), L, row_of(L), as_many_as_fit(row_of(L), rows.itemsize, 16, 4)

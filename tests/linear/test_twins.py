@@ -7,6 +7,7 @@ from npsnn.linear import reference
 from tests.twins import DTYPES, drawn, near, same_bits, same_for_any_number_of_threads, same_signatures, unchanged
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
+from npsnn._lanes import multiply_add
 from npsnn.linear import cpu
 
 # N, K, M; blocks of K, and runs of N, that are whole, cut, and fewer than one
@@ -22,11 +23,11 @@ CASES = [
 ]
 
 
-def draw(case, dtype, dyadic=False):
+def draw(case, dtype, dyadic=False, zeros=0.5):
     """X, W, b, dY."""
     N, K, M = case
     rng = np.random.default_rng(1)
-    X, dY = drawn(rng, (N, K), dtype, dyadic=dyadic), drawn(rng, (N, M), dtype, dyadic=dyadic)
+    X, dY = (drawn(rng, (N, n), dtype, zeros=zeros, dyadic=dyadic) for n in (K, M))
     W, b = drawn(rng, (M, K), dtype, zeros=0, dyadic=dyadic), drawn(rng, (M,), dtype, zeros=0, dyadic=dyadic)
     return X, W, b, dY
 
@@ -42,10 +43,11 @@ def test_signatures_are_the_laws():
     assert cpu.LinearCache is reference.LinearCache
 
 
+@pytest.mark.parametrize("zeros", [0.5, 0.9])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_it_is_near_the_law(case, dtype):
-    X, W, b, dY = draw(case, dtype)
+def test_it_is_near_the_law(case, dtype, zeros):
+    X, W, b, dY = draw(case, dtype, zeros=zeros)
     near(both(cpu, X, W, b, dY), both(reference, X, W, b, dY))
     near(both(cpu, X, W, None, dY), both(reference, X, W, None, dY))
 
@@ -80,18 +82,20 @@ def test_a_row_does_not_depend_on_its_neighbours(dtype):
     same_bits(both(cpu, X[::-1].copy(), W, b, dY[::-1].copy())[:2], (Y[::-1], dX[::-1]))
 
 
-def test_sums_run_in_the_order_stated():
-    X, W, b, dY = draw(CASES[3], "float32")
+@pytest.mark.parametrize("zeros", [0, 0.5, 0.9])
+def test_sums_run_in_the_order_stated(zeros):
+    """Whether what is not zero is listed (nine tenths of zeros) or all is multiplied."""
+    X, W, b, dY = draw(CASES[3], "float32", zeros=zeros)
     Y, dX, dW, db = both(cpu, X, W, b, dY)
     Y_sum, dX_sum, dW_sum, db_sum = (np.zeros_like(a) for a in (Y, dX, dW, db))
     for k in range(X.shape[1]):
-        Y_sum += X[:, k, None] * W[:, k]
+        Y_sum = multiply_add(X[:, k, None], W[:, k], Y_sum)
     for m in range(len(W)):
-        dX_sum += dY[:, m, None] * W[m]
+        dX_sum = multiply_add(dY[:, m, None], W[m], dX_sum)
     for start in range(0, len(X), cpu.ROWS):
         dW_part, db_part = np.zeros_like(dW), np.zeros_like(db)
         for n in range(start, min(start + cpu.ROWS, len(X))):
-            dW_part += X[n] * dY[n, :, None]
+            dW_part = multiply_add(X[n], dY[n, :, None], dW_part)
             db_part += dY[n]
         dW_sum += dW_part
         db_sum += db_part
