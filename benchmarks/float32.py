@@ -19,7 +19,7 @@ def gradients(run, x, targets):
     """(gradients by name, the spikes of every neuron layer)."""
     spk_rec, _, tape = run.net.forward(x, T)
     grads = run.net.backward(tape, dspk=run.criterion.value_and_grad(spk_rec, targets)[1])
-    return grads, [tape.caches[i].U > tape.caches[i].theta for i in (2, 5, 8)]
+    return grads, [neurons.S for neurons in tape.neurons().values()]
 
 
 def errors(grads, exact):

@@ -9,8 +9,11 @@ its network has and for no other. `rows`, `tile` and `columns` count rows in the
     spread_row    the listed rows += one row, each times its number
     add_columns   several outs += the listed rows of as many tables, which start a step apart
     add_tile      several outs += every row of a table, each times a number of its own; nothing is listed
-    largest       the largest of the listed rows, number by number, and which one it was
+    largest       the largest of the listed rows, number by number, and the label of the row that it came from
+    add_piece     out += some numbers
+    add_labelled  out += those of some numbers that have a certain label
     list_nonzero  what is not zero, as a list
+    copy          some numbers, elsewhere
 
 What is zero, and so not in a list, costs nothing. Numba keeps no array in registers, and a row that goes to memory for
 every term costs three times the arithmetic. So all are written twice: as plain loops, which say what is computed and
@@ -128,13 +131,28 @@ def _add_tile(  # type: ignore[no-untyped-def]
             out[here] = multiply_add(factor, table[_piece(row) + (base + k * table_step)], out[here])
 
 
-def _largest(row, table, base, offsets, terms, best, which, at):  # type: ignore[no-untyped-def]
-    for q in range(at, at + ROUND * len(row)):
-        best[q], which[q] = table[base + offsets[0] + q - at], 0
+def _largest(row, table, base, offsets, labels, terms, best, which, at, count):  # type: ignore[no-untyped-def]
+    for q in range(min(count, ROUND * len(row))):
+        best[at + q], which[at + q] = table[base + offsets[0] + q], labels[0]
         for k in range(1, terms):
-            value = table[base + offsets[k] + q - at]
-            if value > best[q] or (value != value and best[q] == best[q]):
-                best[q], which[q] = value, k
+            value = table[base + offsets[k] + q]
+            if value > best[at + q] or (value != value and best[at + q] == best[at + q]):
+                best[at + q], which[at + q] = value, labels[k]
+
+
+def _add_piece(row, numbers, first, count, out, at):  # type: ignore[no-untyped-def]
+    for q in range(min(count, ROUND * len(row))):
+        out[at + q] += numbers[first + q]
+
+
+def _add_labelled(row, numbers, labels, first, label, count, out, at):  # type: ignore[no-untyped-def]
+    for q in range(min(count, ROUND * len(row))):
+        if labels[first + q] == label:
+            out[at + q] += numbers[first + q]
+
+
+def _copy(source, first, count, out, at):  # type: ignore[no-untyped-def]
+    out[at : at + count] = source[first : first + count]
 
 
 def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[no-untyped-def]
@@ -157,5 +175,8 @@ spread_row = _vectors.spread_row if _compiled else _spread_row
 add_columns = _vectors.add_columns if _compiled else _add_columns
 add_tile = _vectors.add_tile if _compiled else _add_tile
 largest = _vectors.largest if _compiled else _largest
+add_piece = _vectors.add_piece if _compiled else _add_piece
+add_labelled = _vectors.add_labelled if _compiled else _add_labelled
+copy = _vectors.copy if _compiled else _copy
 _listing = _vectors.list_nonzero if _vectors.HAS_COMPRESS else register_jitable(_list_nonzero)
 list_nonzero = _listing if _compiled else _list_nonzero

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-PIECES = 4  # a thread's share of the chunks, in pieces: whoever is ready takes the next, so that none waits long
+PIECES = 8  # a thread's share of the chunks, in pieces: whoever is ready takes the next, so that none waits long
 
 
 class _Crew:
@@ -58,22 +58,27 @@ def parts(items: int, size: int) -> int:
 def share(chunks: int, work: Callable[[int, int], object]) -> None:
     """Call work(begin, end) for ranges that together are range(chunks), each once, in several threads.
 
-    Returns, or raises what a call raised, after every call has ended.
+    Returns, or raises what a call raised, after every call has ended. Work that is shared already is not shared again:
+    what a call of `work` would share in turn, it does itself.
     """
     threads = min(_crew.count, chunks)
-    if threads <= 1:
+    if threads <= 1 or getattr(_working, "now", False):
         work(0, chunks)
         return
     pieces = min(chunks, threads * PIECES)
     left, taking = iter(range(pieces)), threading.Lock()
 
     def take() -> None:
-        while True:
-            with taking:
-                k = next(left, None)
-            if k is None:
-                return
-            work(chunks * k // pieces, chunks * (k + 1) // pieces)
+        _working.now = True
+        try:
+            while True:
+                with taking:
+                    k = next(left, None)
+                if k is None:
+                    return
+                work(chunks * k // pieces, chunks * (k + 1) // pieces)
+        finally:
+            _working.now = False
 
     helpers = [_crew.helpers().submit(take) for _ in range(threads - 1)]
     try:
@@ -86,6 +91,7 @@ def share(chunks: int, work: Callable[[int, int], object]) -> None:
 
 
 _crew = _Crew()
+_working = threading.local()  # whether this thread is at shared work
 
 
 def _start_again() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core.cgutils import get_or_insert_function
+from numba.core.cgutils import get_or_insert_function, raw_memcpy
 from numba.extending import intrinsic
 
 ROUND = 16  # numbers: rows are made of so many
@@ -207,33 +207,120 @@ def add_tile(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def largest(typingctx, row, table, base, offsets, terms, best, which, at):  # type: ignore[no-untyped-def]
+def largest(typingctx, row, table, base, offsets, labels, terms, best, which, at, count):  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         b = builder
-        table, offsets, best, which = _data(context, b, signature, args, 1, 3, 5, 6)
+        table, offsets, labels, best, which = _data(context, b, signature, args, 1, 3, 4, 6, 7)
         lanes = _Lanes(b, signature.args[1].dtype, ROUND * row.count)
-        kind = ir.VectorType(INT32, lanes.width)
+        kind = ir.VectorType(which.type.pointee, lanes.width)
 
         def read(offset: Any) -> list[Any]:
             return lanes.load(lanes.pointers(table, b.add(args[2], offset)))
 
+        def label(k: Any) -> Any:
+            return _everywhere(b, b.load(b.gep(labels, [k])), kind)
+
         top = read(b.sext(b.load(b.gep(offsets, [_number(0)])), INT64))
-        loop = _Loop(b, _number(1), args[4], [*top, *[ir.Constant(kind, [0] * lanes.width)] * lanes.count])
-        top, places = loop.carried[: lanes.count], loop.carried[lanes.count :]
-        row_of_k = read(loop.listed(offsets))
-        here = _everywhere(b, b.trunc(loop.k, INT32), kind)
+        loop = _Loop(b, _number(1), args[5], [*top, *[label(_number(0))] * lanes.count])
+        top, chosen = loop.carried[: lanes.count], loop.carried[lanes.count :]
+        row_of_k, here = read(loop.listed(offsets)), label(loop.k)
         wins = [
             b.or_(b.fcmp_ordered(">", v, t), b.and_(b.fcmp_unordered("uno", v, v), b.fcmp_ordered("ord", t, t)))
             for v, t in zip(row_of_k, top, strict=True)
         ]
         larger = [b.select(w, v, t) for w, v, t in zip(wins, row_of_k, top, strict=True)]
-        loop.close(larger + [b.select(w, here, p) for w, p in zip(wins, places, strict=True)])
-        lanes.store(top, lanes.pointers(best, args[7]))
-        for k, p in enumerate(places):
-            b.store(p, b.bitcast(b.gep(which, [b.add(args[7], _number(k * lanes.width))]), kind.as_pointer()), align=4)
+        loop.close(larger + [b.select(w, here, c) for w, c in zip(wins, chosen, strict=True)])
+        for k, inside in enumerate(_insides(b, lanes, args[9])):
+            place = b.add(args[8], _number(k * lanes.width))
+            _masked_store(b, top[k], best, place, inside)
+            _masked_store(b, chosen[k], which, place, inside)
         return context.get_dummy_value()
 
-    return types.void(row, table, N, offsets, N, best, which, N), codegen
+    return types.void(row, table, N, offsets, labels, N, best, which, N, N), codegen
+
+
+@intrinsic
+def add_piece(typingctx, row, numbers, first, count, out, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        numbers, out = _data(context, b, signature, args, 1, 4)
+        lanes = _Lanes(b, signature.args[1].dtype, ROUND * row.count)
+        for k, inside in enumerate(_insides(b, lanes, args[3])):
+            shift = _number(k * lanes.width)
+            some = _masked_load(b, lanes.type, numbers, b.add(args[2], shift), inside)
+            place = b.add(args[5], shift)
+            _masked_store(b, b.fadd(_masked_load(b, lanes.type, out, place, inside), some), out, place, inside)
+        return context.get_dummy_value()
+
+    return types.void(row, numbers, N, N, out, N), codegen
+
+
+@intrinsic
+def add_labelled(typingctx, row, numbers, labels, first, label, count, out, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        numbers, labels, out = _data(context, b, signature, args, 1, 2, 6)
+        lanes = _Lanes(b, signature.args[1].dtype, ROUND * row.count)
+        kind = ir.VectorType(labels.type.pointee, lanes.width)
+        here = _everywhere(b, b.trunc(args[4], kind.element), kind)
+        for k, inside in enumerate(_insides(b, lanes, args[5])):
+            shift = _number(k * lanes.width)
+            source, place = b.add(args[3], shift), b.add(args[7], shift)
+            theirs = b.icmp_signed("==", _masked_load(b, kind, labels, source, inside), here)
+            mine = b.and_(inside, theirs)
+            some = _masked_load(b, lanes.type, numbers, source, mine)
+            _masked_store(b, b.fadd(_masked_load(b, lanes.type, out, place, mine), some), out, place, mine)
+        return context.get_dummy_value()
+
+    return types.void(row, numbers, labels, N, N, N, out, N), codegen
+
+
+def _insides(builder: Any, lanes: _Lanes, count: Any) -> list[Any]:
+    """For each vector of a row, which of its numbers are among the first `count`."""
+    left = _everywhere(builder, builder.trunc(count, INT32), ir.VectorType(INT32, lanes.width))
+    starts = range(0, lanes.count * lanes.width, lanes.width)
+    return [builder.icmp_signed("<", ir.Constant(left.type, list(range(k, k + lanes.width))), left) for k in starts]
+
+
+def _masked_load(builder: Any, kind: Any, array: Any, at: Any, mask: Any) -> Any:
+    """A vector of an array's numbers, 0 where the mask says no; there nothing is read."""
+    pointer = builder.bitcast(builder.gep(array, [at]), kind.as_pointer())
+    function = ir.FunctionType(kind, [pointer.type, INT32, mask.type, kind])
+    load = get_or_insert_function(builder.module, function, f"llvm.masked.load.{_name(kind)}.p0")
+    return builder.call(load, [pointer, _alignment(kind), mask, ir.Constant(kind, [0] * kind.count)])
+
+
+def _masked_store(builder: Any, value: Any, array: Any, at: Any, mask: Any) -> None:
+    """A vector into an array, where the mask says yes."""
+    pointer = builder.bitcast(builder.gep(array, [at]), value.type.as_pointer())
+    function = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, INT32, mask.type])
+    store = get_or_insert_function(builder.module, function, f"llvm.masked.store.{_name(value.type)}.p0")
+    builder.call(store, [value, pointer, _alignment(value.type), mask])
+
+
+def _bits(kind: Any) -> int:
+    element = kind.element
+    return element.width if isinstance(element, ir.IntType) else 32 if isinstance(element, ir.FloatType) else 64
+
+
+def _name(kind: Any) -> str:
+    return f"v{kind.count}{'i' if isinstance(kind.element, ir.IntType) else 'f'}{_bits(kind)}"
+
+
+def _alignment(kind: Any) -> Any:
+    return ir.Constant(INT32, _bits(kind) // 8)
+
+
+@intrinsic
+def copy(typingctx, source, first, count, out, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        source, out = _data(context, b, signature, args, 0, 3)
+        size = 4 if signature.args[0].dtype == types.float32 else 8
+        raw_memcpy(b, b.gep(out, [args[4]]), b.gep(source, [args[1]]), args[2], size)
+        return context.get_dummy_value()
+
+    return types.void(source, N, N, out, N), codegen
 
 
 @intrinsic
@@ -247,7 +334,7 @@ def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type
         loop = _Loop(b, _number(0), args[2], [args[6]], ROUND)
         left = _everywhere(b, b.trunc(b.sub(args[2], loop.k), INT32), INDICES)
         inside = b.icmp_signed("<", lane, left)
-        nonzero = _are_nonzero(b, lanes, lanes.pointers(numbers, b.add(args[1], loop.k)), inside)
+        nonzero = _are_nonzero(b, lanes, numbers, b.add(args[1], loop.k), inside)
         here = _everywhere(b, b.trunc(b.add(args[3], b.mul(loop.k, args[4])), INT32), INDICES)
         kind, name = (
             ir.FunctionType(INDICES, [INDICES, FLAGS, INDICES]),
@@ -263,15 +350,12 @@ def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type
     return types.intp(numbers, N, N, N, N, listed, N), codegen
 
 
-def _are_nonzero(builder: Any, lanes: _Lanes, pointers: list[Any], inside: Any) -> Any:
+def _are_nonzero(builder: Any, lanes: _Lanes, numbers: Any, at: Any, inside: Any) -> Any:
     """Of ROUND numbers; what is not inside is not read, and not nonzero."""
     flags = []
-    for k, pointer in enumerate(pointers):
-        some = ir.Constant(ir.VectorType(INT32, lanes.width), list(range(k * lanes.width, (k + 1) * lanes.width)))
-        mask, zeros = builder.shuffle_vector(inside, inside, some), lanes.zeros()[0]
-        kind = ir.FunctionType(lanes.type, [pointer.type, INT32, mask.type, lanes.type])
-        number = "f32" if lanes.alignment == 4 else "f64"
-        load = get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{lanes.width}{number}.p0")
-        loaded = builder.call(load, [pointer, ir.Constant(INT32, lanes.alignment), mask, zeros])
-        flags.append(builder.fcmp_unordered("!=", loaded, zeros))
+    for k in range(0, ROUND, lanes.width):
+        some = ir.Constant(ir.VectorType(INT32, lanes.width), list(range(k, k + lanes.width)))
+        mask = builder.shuffle_vector(inside, inside, some)
+        loaded = _masked_load(builder, lanes.type, numbers, builder.add(at, _number(k)), mask)
+        flags.append(builder.fcmp_unordered("!=", loaded, lanes.zeros()[0]))
     return builder.shuffle_vector(flags[0], flags[-1], ir.Constant(INDICES, list(range(ROUND))))

@@ -61,6 +61,10 @@ class Layer:
         """`backward` behind the door: nothing is checked; dx may be None where `input_grad` is False."""
         raise NotImplementedError
 
+    def with_input(self, cache: Any, x: Array | None) -> Any:
+        """The cache of a layer with weights, with another input x, or without: what is known elsewhere is not kept."""
+        raise NotImplementedError
+
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
         """Bytes that the tape keeps for an input of `shape` (T, B, *features), T = 1 where it is static."""
         return 0

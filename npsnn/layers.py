@@ -15,7 +15,7 @@ from npsnn.generator import Generator, init_bounds
 from npsnn.layer import Layer, Params, Shape
 
 
-class _Folded(NamedTuple):
+class Folded(NamedTuple):
     """A cache, and the leading axes (T, B) that were folded for the op."""
 
     cache: Any
@@ -49,7 +49,13 @@ class _Weighted(Layer):
         """The input."""
         return math.prod(shape) * dtype.itemsize
 
-    def _grads(self, dW: Array, db: Array | None) -> dict[str, Array]:
+    def with_input(self, cache: Any, x: Array | None) -> Any:
+        """The cache with another input, or without."""
+        X = None if x is None else fold(x, x.ndim - len(cache.lead))[0]
+        return cache._replace(cache=cache.cache._replace(X=X))
+
+    def named(self, dW: Array, db: Array | None) -> dict[str, Array]:
+        """The gradients by name."""
         return {"weight": dW} if db is None else {"weight": dW, "bias": db}
 
 
@@ -96,20 +102,20 @@ class Conv2d(_Weighted):
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """y and the op's cache."""
-        X, lead = _fold(x, 3)
+        X, lead = fold(x, 3)
         Y, cache = ops.conv2d.conv2d_forward(
             X, params["weight"], params.get("bias"), stride=self.stride, padding=self.padding
         )
-        return Y.reshape(*lead, *Y.shape[1:]), _Folded(cache, lead)
+        return Y.reshape(*lead, *Y.shape[1:]), Folded(cache, lead)
 
     def run_back(
         self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool
     ) -> tuple[Array | None, dict[str, Array]]:
         """dx and the gradients of weight and bias."""
         dX, dW, db = ops.conv2d.conv2d_backward(
-            _fold(dy, 3)[0], cache.cache, params["weight"], bias=self.bias, input_grad=input_grad
+            fold(dy, 3)[0], cache.cache, params["weight"], bias=self.bias, input_grad=input_grad
         )
-        return _unfold(dX, cache.lead), self._grads(dW, db)
+        return unfold(dX, cache.lead), self.named(dW, db)
 
     def __repr__(self) -> str:
         extra = "" if self.bias else ", bias=False"
@@ -149,18 +155,18 @@ class Linear(_Weighted):
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """y and the op's cache."""
-        X, lead = _fold(x, 1)
+        X, lead = fold(x, 1)
         Y, cache = ops.linear.linear_forward(X, params["weight"], params.get("bias"))
-        return Y.reshape(*lead, self.out_features), _Folded(cache, lead)
+        return Y.reshape(*lead, self.out_features), Folded(cache, lead)
 
     def run_back(
         self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool
     ) -> tuple[Array | None, dict[str, Array]]:
         """dx and the gradients of weight and bias."""
         dX, dW, db = ops.linear.linear_backward(
-            _fold(dy, 1)[0], cache.cache, params["weight"], bias=self.bias, input_grad=input_grad
+            fold(dy, 1)[0], cache.cache, params["weight"], bias=self.bias, input_grad=input_grad
         )
-        return _unfold(dX, cache.lead), self._grads(dW, db)
+        return unfold(dX, cache.lead), self.named(dW, db)
 
     def __repr__(self) -> str:
         return f"Linear({self.in_features}, {self.out_features}{'' if self.bias else ', bias=False'})"
@@ -214,64 +220,20 @@ class MaxPool2d(_Pool2d):
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """y and the op's cache."""
-        X, lead = _fold(x, 3)
+        X, lead = fold(x, 3)
         Y, cache = ops.pool2d.maxpool2d_forward(X, **self._geometry())
-        return Y.reshape(*lead, *Y.shape[1:]), _Folded(cache, lead)
+        return Y.reshape(*lead, *Y.shape[1:]), Folded(cache, lead)
 
     def run_back(
         self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool
     ) -> tuple[Array | None, dict[str, Array]]:
         """dx."""
-        dX = ops.pool2d.maxpool2d_backward(_fold(dy, 3)[0], cache.cache)
-        return _unfold(dX, cache.lead), {}
+        dX = ops.pool2d.maxpool2d_backward(fold(dy, 3)[0], cache.cache)
+        return unfold(dX, cache.lead), {}
 
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
         """The place of each maximum."""
         return math.prod(self.out_shape(shape)) * (1 if math.prod(self.kernel_size) <= 256 else 4)
-
-
-class ConvPool2d(Layer):
-    """A convolution and the max-pooling that follows it, run as one op: what a network makes of such a pair.
-
-    Its parameters are the convolution's. The law is npsnn/convpool2d/reference.py.
-
-    Example
-    -------
-    >>> pair = ConvPool2d(Conv2d(1, 2, 3), MaxPool2d(2))
-    >>> pair.out_shape((1, 1, 1, 6, 6))
-    (1, 1, 2, 2, 2)
-    """
-
-    image = True
-
-    def __init__(self, conv: Conv2d, pool: MaxPool2d) -> None:
-        self.conv, self.pool = conv, pool
-
-    def out_shape(self, shape: Shape, where: str = "ConvPool2d") -> Shape:
-        """The pool's, of the convolution's."""
-        return self.pool.out_shape(self.conv.out_shape(shape, where), where)
-
-    def param_shapes(self) -> dict[str, Shape]:
-        """The convolution's."""
-        return self.conv.param_shapes()
-
-    def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
-        """y and the op's cache."""
-        X, lead = _fold(x, 3)
-        pool = (self.pool.kernel_size, self.pool.stride, self.pool.padding)
-        Y, cache = ops.convpool2d.convpool2d_forward(
-            X, params["weight"], params.get("bias"), stride=self.conv.stride, padding=self.conv.padding, pool=pool
-        )
-        return Y.reshape(*lead, *Y.shape[1:]), _Folded(cache, lead)
-
-    def run_back(
-        self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool
-    ) -> tuple[Array | None, dict[str, Array]]:
-        """dx and the gradients of weight and bias."""
-        dX, dW, db = ops.convpool2d.convpool2d_backward(
-            _fold(dy, 3)[0], cache.cache, params["weight"], bias=self.conv.bias, input_grad=input_grad
-        )
-        return _unfold(dX, cache.lead), self.conv._grads(dW, db)
 
 
 class AvgPool2d(_Pool2d):
@@ -285,16 +247,16 @@ class AvgPool2d(_Pool2d):
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """y and the op's cache."""
-        X, lead = _fold(x, 3)
+        X, lead = fold(x, 3)
         Y, cache = ops.pool2d.avgpool2d_forward(X, **self._geometry())
-        return Y.reshape(*lead, *Y.shape[1:]), _Folded(cache, lead)
+        return Y.reshape(*lead, *Y.shape[1:]), Folded(cache, lead)
 
     def run_back(
         self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool
     ) -> tuple[Array | None, dict[str, Array]]:
         """dx."""
-        dX = ops.pool2d.avgpool2d_backward(_fold(dy, 3)[0], cache.cache)
-        return _unfold(dX, cache.lead), {}
+        dX = ops.pool2d.avgpool2d_backward(fold(dy, 3)[0], cache.cache)
+        return unfold(dX, cache.lead), {}
 
 
 class Flatten(Layer):
@@ -345,12 +307,12 @@ def _spatial(layer: Conv2d | _Pool2d, shape: Shape, where: str) -> tuple[int, in
     return sizes[0], sizes[1]
 
 
-def _fold(x: Array, features: int) -> tuple[Array, Shape]:
+def fold(x: Array, features: int) -> tuple[Array, Shape]:
     """(..., *features) -> (N, *features), and the axes that were folded."""
     lead = x.shape[: x.ndim - features]
     return x.reshape(-1, *x.shape[len(lead) :]), lead
 
 
-def _unfold(dX: Array | None, lead: Shape) -> Array | None:
+def unfold(dX: Array | None, lead: Shape) -> Array | None:
     """(N, *features) -> (..., *features)."""
     return None if dX is None else dX.reshape(*lead, *dX.shape[1:])

@@ -1,18 +1,20 @@
 """Sequential: forward down the list of layers, backward up it (floor 3)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn import _check, backends
+from npsnn import _check, _threads, backends, tiles
 from npsnn._check import Array
 from npsnn.generator import Generator
 from npsnn.layer import Layer
-from npsnn.layers import Conv2d, ConvPool2d, MaxPool2d
 from npsnn.neuron import Leaky
+from npsnn.pairs import pair_up
 from npsnn.parameters import FlatParams
 from npsnn.state_dict import LoadResult, match
+from npsnn.surrogate import Surrogate
 
 
 class State(NamedTuple):
@@ -22,16 +24,45 @@ class State(NamedTuple):
     U: tuple[Array | None, ...]
 
 
+class Neurons(NamedTuple):
+    """What a neuron layer did in a forward pass."""
+
+    U: Array  # (T, B, *N)  membranes, before the next step's reset
+    U_before: Array  # (B, *N)
+    theta: Array
+    sigma: Surrogate
+
+    @property
+    def S(self) -> Array:
+        """(T, B, *N) whether it fired."""
+        return self.U > self.theta
+
+
 class Tape(NamedTuple):
     """What one forward pass keeps for its backward: nothing in it changes, whatever becomes of the network."""
 
     layers: tuple[Layer, ...]  # of the network that made it
     params: FlatParams  # as they were
-    caches: tuple[Any, ...]  # one a layer; None for a pool that was run with its convolution
+    run: tiles.Run
+    chunks: tuple[tiles.Chunk, ...]
     num_steps: int
     static: bool  # x had no time axis, and was shown num_steps times
     out_shape: tuple[int, ...]  # of spk_rec
     state: State  # after the last step
+
+    def neurons(self) -> dict[int, Neurons]:
+        """Index -> what every neuron layer did, over all samples; computed again where the tape does not keep it."""
+        found: dict[int, Neurons] = {}
+        for i in (i for i, layer in self.run.items if isinstance(layer, Leaky)):
+            caches = [[blocks[i] for blocks in tiles.neuron_caches(self.run, chunk)] for chunk in self.chunks]
+            first = caches[0][0]
+            found[i] = Neurons(
+                np.concatenate([np.concatenate([c.U for c in blocks]) for blocks in caches], axis=1),
+                np.concatenate([blocks[0].U_before for blocks in caches]),
+                first.theta,
+                first.sigma,
+            )
+        return found
 
 
 class Firing(NamedTuple):
@@ -71,6 +102,7 @@ class Sequential:
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: layer {i} is no layer of npsnn: {layer!r}")
         self.layers = tuple(layers)
+        self._items = pair_up(self.layers)
         if dtype is None or np.dtype(dtype) not in _check.FLOATS:
             raise TypeError(f"Sequential: dtype must be float32 or float64, got {dtype and np.dtype(dtype)}")
         self.dtype = np.dtype(dtype)
@@ -85,7 +117,7 @@ class Sequential:
     ) -> tuple[Array, Array | None]:
         """(spk_rec, mem_rec), each (T, B, *out), keeping nothing: inference. Arguments as in `forward`."""
         x, T = self._door(x, num_steps)
-        spk_rec, mem_rec, _, _ = self._run(self._params, x, T, state, keep=False)
+        spk_rec, mem_rec, _, _, _ = self._forward(self._params, x, T, state, keep=False)
         return spk_rec, mem_rec
 
     def forward(
@@ -99,13 +131,9 @@ class Sequential:
         """
         x, T = self._door(x, num_steps)
         params = self._params.copy()
-        spk_rec, mem_rec, caches, U = self._run(params, x.copy(), T, state, keep=True)
-        mem_rec = None if mem_rec is None else mem_rec.copy()
-        return (
-            spk_rec,
-            mem_rec,
-            Tape(self.layers, params, caches, T, num_steps is not None, spk_rec.shape, State(x.shape[1], U)),
-        )
+        spk_rec, mem_rec, after, run, chunks = self._forward(params, x.copy(), T, state, keep=True)
+        state = State(x.shape[1], after)
+        return spk_rec, mem_rec, Tape(self.layers, params, run, chunks, T, num_steps is not None, spk_rec.shape, state)
 
     def backward(
         self,
@@ -124,35 +152,35 @@ class Sequential:
         before). Neither the tape nor the network is changed, and nothing adds up over calls.
         """
         dy, dmem = self._upstream(tape, dspk, dmem, dstate)
-        dstate = self._checked_dstate(tape, dstate)
-        ops = backends.load(self.backend)
-        neurons = [i for i, layer in enumerate(self.layers) if isinstance(layer, Leaky)]
-        dU_last = dict(zip(neurons, dstate, strict=True))
-        grads: dict[str, Any] = {}
-        dU_before: dict[int, Array] = {}
         lowest = 0 if input_grad or state_grad else self._lowest_with_params()
-        for i, layer in reversed(self._plan()):
-            if i < lowest:
-                break
-            cache = tape.caches[i]
-            if isinstance(layer, Leaky):
-                dmem_i = _add_last(dmem, dU_last[i], cache.U)
-                dy, layer_grads, dU_before[i] = layer.fire_back(dy, dmem_i, cache, ops)
-                dmem = None
-            else:
-                assert dy is not None
-                dy, layer_grads = layer.run_back(dy, cache, tape.params.of_layer(i), ops, input_grad or i > lowest)
-            for name, d in layer_grads.items():
-                _check.finite(d, f"the gradient of {name}", self._where(i))
-                grads[f"{i}.{name}"] = d
-        out = {name: grads[name] for name in self._params.names}
+        up = tiles.Upstream(dy, dmem, tuple(self._checked_dstate(tape, dstate)), lowest, input_grad)
+        parts: list[tiles.Gradients] = [tiles.Gradients({}, None, ())] * len(tape.chunks)
+
+        def work(begin: int, end: int) -> None:
+            for which in range(begin, end):
+                parts[which] = tiles.backward_chunk(tape.run, tape.chunks[which], which, up)
+
+        _threads.share(len(parts), work)
+        out = self._summed([part.params for part in parts])
         if input_grad:
-            assert dy is not None
-            out["input"] = dy[0] if tape.static else dy
+            dx = np.concatenate([part.x for part in parts if part.x is not None], axis=1)
+            out["input"] = dx[0] if tape.static else dx
             _check.finite(out["input"], "the gradient of the input", self._where(0))
         if state_grad:
-            out["state"] = tuple(dU_before[i] for i in neurons)
+            out["state"] = tuple(np.concatenate(d) for d in zip(*(part.before for part in parts), strict=True))
         return out
+
+    def _summed(self, parts: Sequence[dict[str, Array]]) -> dict[str, Any]:
+        """The chunks' gradients, added up in their order, by name in the order of `params`."""
+        grads: dict[str, Any] = {}
+        for slot in self._params.slots:
+            name = f"{slot.layer}.{slot.name}"
+            total = parts[0][name]
+            for k, part in enumerate(parts[1:]):
+                total = np.add(total, part[name], out=total if k else None)
+            _check.finite(total, f"the gradient of {slot.name}", self._where(slot.layer))
+            grads[name] = total
+        return grads
 
     def init_state(self, batch_size: int) -> State:
         """Every membrane at rest, for `step`."""
@@ -165,16 +193,15 @@ class Sequential:
         A loop over `step` gives bit for bit what one call over the sequence gives.
         """
         x, _ = self._door(x_t, 1, "x_t")
-        spk_rec, mem_rec, _, U = self._run(self._params, x, 1, state, keep=False)
+        spk_rec, mem_rec, U, _, _ = self._forward(self._params, x, 1, state, keep=False)
         return (spk_rec[0], None if mem_rec is None else mem_rec[0]), State(state.batch_size, U)
 
     def firing(self, tape: Tape) -> dict[str, Firing]:
         """`"2 Leaky"` -> (rate, silent) of every neuron layer in a tape, over all its samples."""
         result = {}
-        for i, (layer, cache) in enumerate(zip(self.layers, tape.caches, strict=True)):
-            if isinstance(layer, Leaky):
-                S = cache.U > cache.theta
-                result[self._where(i)] = Firing(float(S.mean()), 1.0 - float(S.any(axis=(0, 1)).mean()))
+        for i, neurons in tape.neurons().items():
+            S = neurons.S
+            result[self._where(i)] = Firing(float(S.mean()), 1.0 - float(S.any(axis=(0, 1)).mean()))
         return result
 
     # --- what a network holds --------------------------------------------------------------------------------------
@@ -249,40 +276,49 @@ class Sequential:
             raise ValueError(f"{name} has shape {x.shape}: no step, no sample or no feature in it")
         return x, T
 
-    def _run(
+    def _forward(
         self, params: FlatParams, x: Array, T: int, state: State | None, keep: bool
-    ) -> tuple[Array, Array | None, tuple[Any, ...], tuple[Array | None, ...]]:
-        """Down the list: (spk_rec, mem_rec, caches, U after the last step), from x (T or 1, B, *features)."""
-        U_before = self._checked_state(x.shape, T, state)
-        ops = backends.load(self.backend)
-        caches: list[Any] = [None] * len(self.layers)
-        U_after: list[Array | None] = []
-        mem_rec = None
-        for i, layer in self._plan():
-            if isinstance(layer, Leaky):
-                x, cache = layer.fire(x, params.of_layer(i), ops, T, U_before[len(U_after)])
-                mem_rec = cache.U
-                U_after.append(cache.U[-1].copy())
-            else:
-                x, cache = layer.run(x, params.of_layer(i), ops)
-                mem_rec = None
-            caches[i] = cache if keep else None
-        if len(x) != T:
-            x = np.repeat(x, T, axis=0)
-        return x, mem_rec, tuple(caches), tuple(U_after)
+    ) -> tuple[Array, Array | None, tuple[Array, ...], tiles.Run, tuple[tiles.Chunk, ...]]:
+        """(spk_rec, mem_rec, the membranes after the last step, the run, what its chunks keep), from x (T or 1, B, ...)."""
+        before, shape = self._checked_state(x.shape, T, state)
+        run = self._run(params, x.shape, T if before else len(x))
+        steps = run.cuts.steps[-1][1]
+        fires = isinstance(self.layers[-1], Leaky)
+        spk_rec = np.empty((steps, *shape[1:]), self.dtype)
+        mem_rec = np.empty_like(spk_rec) if fires else None
+        after = tuple(np.empty(n, self.dtype) for n in tiles.membrane_shapes(run.items, x.shape))
+        out = tiles.Outputs(spk_rec, mem_rec, after)
+        kept = [True] * len(run.cuts.steps) if keep else None
+        chunks: list[Any] = [None] * len(run.cuts.samples)
 
-    def _plan(self) -> list[tuple[int, Layer]]:
-        """(index, layer) of what is run: the layers, but a convolution and the max-pool after it as one."""
-        plan: list[tuple[int, Layer]] = []
-        for i, layer in enumerate(self.layers):
-            if isinstance(layer, MaxPool2d) and plan and isinstance(plan[-1][1], Conv2d):
-                plan[-1] = (i - 1, ConvPool2d(plan[-1][1], layer))
-            else:
-                plan.append((i, layer))
-        return plan
+        def work(begin: int, end: int) -> None:
+            for which in range(begin, end):
+                chunks[which] = tiles.forward_chunk(run, x, before, which, out, kept)
 
-    def _checked_state(self, shape: tuple[int, ...], T: int, state: State | None) -> tuple[Array | None, ...]:
-        """Walk the shapes from x to the output, so that what does not fit is refused before any work."""
+        _threads.share(len(chunks), work)
+        if steps != T:
+            spk_rec = np.repeat(spk_rec, T, axis=0)
+        return spk_rec, mem_rec, after, run, tuple(chunks)
+
+    def _run(self, params: FlatParams, shape: tuple[int, ...], T: int) -> tiles.Run:
+        """How an input of `shape` (T or 1, B, *features) is run for T steps."""
+        by_item = tuple(params.of_layer(i) for i, _ in self._items)
+        sigmas = tuple(layer.spike_grad.for_run() if isinstance(layer, Leaky) else None for _, layer in self._items)
+        step_bytes = sum(math.prod(n[1:]) for n in tiles.membrane_shapes(self._items, shape)) * self.dtype.itemsize
+        cuts = tiles.cut(shape[1], T, step_bytes, params.flat.nbytes)
+        whole = any(
+            isinstance(layer, Leaky) and sigma is not layer.spike_grad
+            for (_, layer), sigma in zip(self._items, sigmas, strict=True)
+        )
+        if whole or self.backend == "reference":  # one draw of noise is for all; and NumPy is quicker in one piece
+            cuts = tiles.Cuts(((0, shape[1]),), ((0, T),) if whole else cuts.steps)
+        lead = tiles.lead_of(self._items, shape[0] != T or T == 1)
+        return tiles.Run(self._items, by_item, sigmas, backends.load(self.backend), lead, cuts)
+
+    def _checked_state(
+        self, shape: tuple[int, ...], T: int, state: State | None
+    ) -> tuple[tuple[Array | None, ...], tuple[int, ...]]:
+        """The membranes to start from, and the output's shape; what does not fit is refused before any work."""
         state = self.init_state(shape[1]) if state is None else state
         if state.batch_size != shape[1]:
             raise ValueError(f"state is for {state.batch_size} samples, x has {shape[1]}")
@@ -301,7 +337,7 @@ class Sequential:
                     U = _check.array(U, self.dtype, "state", self._where(i))
                     _check.shape(U, shape[1:], "state", self._where(i))
                 U_before.append(U)
-        return tuple(U_before)
+        return tuple(U_before), shape
 
     def _upstream(
         self, tape: Tape, dspk: Any, dmem: Any, dstate: Sequence[Array | None] | None
@@ -342,17 +378,8 @@ class Sequential:
         return checked
 
     def _lowest_with_params(self) -> int:
-        """The lowest layer that has parameters: backward need not go below it."""
-        return next((i for i in range(len(self.layers)) if self._params.of_layer(i)), len(self.layers))
-
-
-def _add_last(dmem: Array | None, dU_last: Array | None, U: Array) -> Array | None:
-    """dmem with the gradient of the last membrane added: the state is the last membrane."""
-    if dU_last is None:
-        return dmem
-    dmem = np.zeros_like(U) if dmem is None else dmem.copy()
-    dmem[-1] += dU_last
-    return dmem
+        """The lowest item that has parameters: backward need not go below it."""
+        return next((k for k, (_, layer) in enumerate(self._items) if layer.param_shapes()), len(self._items))
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -113,9 +113,18 @@ class Leaky(Layer):
         return self.fire(x, params, ops, len(x))
 
     def fire(
-        self, x: Array, params: Params, ops: Backend, num_steps: int, U_before: Array | None = None
+        self,
+        x: Array,
+        params: Params,
+        ops: Backend,
+        num_steps: int,
+        U_before: Array | None = None,
+        sigma: Surrogate | None = None,
     ) -> tuple[Array, Any]:
-        """S and the op's cache for `num_steps` steps from the membrane U_before (None: at rest)."""
+        """S and the op's cache for `num_steps` steps from the membrane U_before (None: at rest).
+
+        `sigma` is the surrogate of a run that is done in pieces; None takes a fresh one.
+        """
         dtype = x.real.dtype
         S, cache = ops.leaky.leaky_forward(
             x,
@@ -123,7 +132,7 @@ class Leaky(Layer):
             params.get("threshold", self.threshold.astype(dtype)),
             U_before,
             num_steps=num_steps,
-            sigma=self.spike_grad.for_run(),
+            sigma=self.spike_grad.for_run() if sigma is None else sigma,
             reset_mechanism=self.reset_mechanism,
             detach_reset=self.detach_reset,
         )

@@ -28,8 +28,7 @@ def draw(run: Run, epochs: Sequence[Epoch], folder: Path) -> list[str]:
 def layer_spikes(net: Sequential, x: Array, num_steps: int) -> list[Array]:
     """The spikes (T, neurons) of every neuron layer for one image x (1, C, H, W)."""
     _, _, tape = net.forward(x, num_steps)
-    caches = [c for layer, c in zip(net.layers, tape.caches, strict=True) if isinstance(layer, Leaky)]
-    return [(c.U > c.theta).reshape(num_steps, -1).astype(net.dtype) for c in caches]
+    return [neurons.S.reshape(num_steps, -1).astype(net.dtype) for neurons in tape.neurons().values()]
 
 
 def accuracy(epochs: Sequence[Epoch], path: Path) -> None:

@@ -27,6 +27,7 @@ from npsnn._lanes import (
     aligned,
     aligned_zeros,
     as_many_as_fit,
+    copy,
     list_nonzero,
     padded_lanes,
     row_of,
@@ -135,8 +136,7 @@ def surround(X, s, image):  # type: ignore[no-untyped-def]
     if ph == 0 and pw == 0:
         return X
     for u in range(H_in):
-        at = ((u + ph) * (W_in + 2 * pw) + pw) * C
-        image[at : at + W_in * C] = X[u * W_in * C : (u + 1) * W_in * C]
+        copy(X, u * W_in * C, W_in * C, image, ((u + ph) * (W_in + 2 * pw) + pw) * C)
     return image
 
 
@@ -208,18 +208,22 @@ def weight_gradient(X, s, room, dWt):  # type: ignore[no-untyped-def]
 @register_jitable
 def _list_channels(image, s, room):  # type: ignore[no-untyped-def]
     """The pixels that fire and are seen, by (c, u, v): (u pitch + v) L; starts[u, c]: where u of c starts."""
-    C, seen = s.channels[0], s.seen[0] * s.seen[1]
-    width, starts = s.size[1] + 2 * s.padding[1], room.starts
+    C, seen, wide = s.channels[0], s.seen[0] * s.seen[1], s.seen[1] * s.channels[0]
+    width, starts, listed, row, channel, column = (
+        s.size[1] + 2 * s.padding[1], room.starts, room.listed, room.row, room.channel, room.column,
+    )  # fmt: skip
     for c in range(C):
         starts[0, c] = c * seen
     for u in range(s.seen[0]):
-        starts[u + 1, :C] = starts[u, :C]
-        fires = list_nonzero(image, u * width * C, s.seen[1] * C, 0, 1, room.row, 0)
+        for c in range(C):
+            starts[u + 1, c] = starts[u, c]
+        fires, here = list_nonzero(image, u * width * C, wide, 0, 1, row, 0), u * s.seen[1] * s.L
         for k in range(fires):
-            q = room.row[k]
-            c = room.channel[q]
-            room.listed[starts[u + 1, c]] = u * s.seen[1] * s.L + room.column[q]
-            starts[u + 1, c] += 1
+            q = row[k]
+            c = channel[q]
+            at = starts[u + 1, c]
+            listed[at] = here + column[q]
+            starts[u + 1, c] = at + 1
 
 
 @register_jitable
@@ -329,8 +333,7 @@ def cut_out(padded, s, dX):  # type: ignore[no-untyped-def]
     """The image's part of padded dX."""
     C, (H_in, W_in), (ph, pw) = s.channels[0], s.size, s.padding
     for u in range(H_in):
-        at = ((u + ph) * (W_in + 2 * pw) + pw) * C
-        dX[u * W_in * C : (u + 1) * W_in * C] = padded[at : at + W_in * C]
+        copy(padded, ((u + ph) * (W_in + 2 * pw) + pw) * C, W_in * C, dX, u * W_in * C)
 
 
 # --- weights and sums ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit, register_jitable
-from npsnn._lanes import ROUND, aligned, aligned_zeros, largest
+from npsnn._lanes import ROUND, add_labelled, add_piece, aligned, aligned_zeros, largest
 from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
@@ -52,21 +52,13 @@ def _list_window(cell_y, cell_x, s, pool, offsets, places):  # type: ignore[no-u
 
 
 @register_jitable
-def _choose(acc, Y, place, s, pool, pooled, best, which):  # type: ignore[no-untyped-def]
+def _choose(acc, Y, place, s, pool, pooled, offsets, places):  # type: ignore[no-untyped-def]
     """(P1), (P2) over one image's acc[(y, x), o]."""
-    (kh, kw), O = pool[0], s.channels[1]
-    offsets, places = np.empty(kh * kw, np.int32), np.empty(kh * kw, np.int32)
+    O = s.channels[1]
     for cell in range(pooled[0] * pooled[1]):
         pixels = _list_window(cell // pooled[1], cell % pooled[1], s, pool, offsets, places)
         for lane in range(0, s.L, ROUND * len(s.row)):
-            largest(s.row, acc, lane, offsets, pixels, best, which, lane)
-        Y[cell * O : (cell + 1) * O] = best[:O]
-        if pixels == kh * kw:
-            for o in range(O):
-                place[cell * O + o] = which[o]
-        else:
-            for o in range(O):
-                place[cell * O + o] = places[which[o]]
+            largest(s.row, acc, lane, offsets, places, pixels, Y, place, cell * O + lane, O - lane)
 
 
 @register_jitable
@@ -77,26 +69,24 @@ def _route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-de
     dy[:] = 0
     total[:] = 0
     for cell in range(pooled[0] * pooled[1]):
-        d, chosen = dY[cell * O : (cell + 1) * O], place[cell * O : (cell + 1) * O]
-        for o in range(O):
-            total[o] += d[o]
         top, left = sh * (cell // pooled[1]) - ph, sw * (cell % pooled[1]) - pw
-        for i in range(max(0, -top), min(kh, s.shape[0] - top)):
-            for j in range(max(0, -left), min(kw, s.shape[1] - left)):
-                at = ((top + i) * s.seen[1] + s.kernel[1] - 1) * s.L + (left + j) * wide
-                row = dy[at : at + O]
-                for o in range(O):
-                    row[o] += d[o] if chosen[o] == i * kw + j else dY.dtype.type(0)
+        for lane in range(0, s.L, ROUND * len(s.row)):
+            q, count = cell * O + lane, O - lane
+            add_piece(s.row, dY, q, count, total, lane)
+            for i in range(max(0, -top), min(kh, s.shape[0] - top)):
+                for j in range(max(0, -left), min(kw, s.shape[1] - left)):
+                    at = ((top + i) * s.seen[1] + s.kernel[1] - 1) * s.L + (left + j) * wide + lane
+                    add_labelled(s.row, dY, place, q, i * kw + j, count, dy, at)
 
 
 @chunked_jit
 def _forward(begin, end, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[no-untyped-def]
     for chunk in range(begin, end):
         room = scratch(X, s, s.shape[0] * s.shape[1])
-        best, which = aligned(X, s.L), np.empty(s.L, np.int32)
+        offsets, places = np.empty(pool[0][0] * pool[0][1], np.int32), np.empty(pool[0][0] * pool[0][1], place.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             convolve(X[n], Wt, b, s, room)
-            _choose(room.rows, Y[n], place[n], s, pool, pooled, best, which)
+            _choose(room.rows, Y[n], place[n], s, pool, pooled, offsets, places)
 
 
 @chunked_jit

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import Kernel, chunked_jit, register_jitable
+from npsnn._memory import Order, empty, order_of, rows
 from npsnn._threads import parts
 from npsnn.leaky.reference import LeakyCache, clip01, sum_to_shape
 from npsnn.surrogate import Formula, Surrogate
@@ -56,6 +57,17 @@ def _forward(begin, end, I, beta, theta, U_before, U, S, subtract, zero):  # typ
             U_last = U[t - 1, mine] if t > 0 else U_before[mine]
             I_t = I[t, mine] if I.shape[0] > 1 else I[0, mine]
             _step(U_last, I_t, beta[mine], theta[mine], subtract, zero, U[t, mine], S[t, mine])
+
+
+@chunked_jit
+def _spikes(begin, end, U, theta, S):  # type: ignore[no-untyped-def]
+    one, nothing = U.dtype.type(1), U.dtype.type(0)
+    for block in range(begin, end):
+        mine = slice(block * BLOCK, min((block + 1) * BLOCK, U.shape[1]))
+        for t in range(len(U)):
+            U_t, theta_t, S_t = U[t, mine], theta[mine], S[t, mine]
+            for m in range(len(U_t)):
+                S_t[m] = one if U_t[m] > theta_t[m] else nothing
 
 
 @register_jitable
@@ -156,15 +168,24 @@ def leaky_forward(
     T, shape = num_steps, I.shape[1:]
     if U_before is None:
         U_before = np.zeros(shape, I.dtype)
-    order = _order(I)
-    U, S = _empty((T, *shape), I.dtype, order), _empty((T, *shape), I.dtype, order)
+    order = order_of(I)
+    U, S = empty((T, *shape), I.dtype, order), empty((T, *shape), I.dtype, order)
     _forward(
-        parts(U_before.size, BLOCK), _rows(I, order), _per_neuron(clip01(beta), shape, order),
-        _per_neuron(theta, shape, order), _per_neuron(U_before, shape, order), _rows(U, order), _rows(S, order),
+        parts(U_before.size, BLOCK), rows(I, order), _per_neuron(clip01(beta), shape, order),
+        _per_neuron(theta, shape, order), _per_neuron(U_before, shape, order), rows(U, order), rows(S, order),
         reset_mechanism == "subtract", reset_mechanism == "zero",
     )  # fmt: skip
     static = I.shape[0] == 1 and T != 1
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
+
+
+def leaky_spikes(cache: LeakyCache) -> Array:
+    """As reference.leaky_spikes."""
+    U, order = cache.U, order_of(cache.U)
+    S = empty(U.shape, U.dtype, order)
+    theta = _per_neuron(cache.theta, U.shape[1:], order)
+    _spikes(parts(theta.size, BLOCK), rows(U, order), theta, rows(S, order))
+    return S
 
 
 def leaky_backward(
@@ -172,17 +193,17 @@ def leaky_backward(
 ) -> tuple[Array, Array | None, Array | None, Array]:
     """As reference.leaky_backward."""
     U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset = cache
-    T, shape, number, order = len(U), U.shape[1:], U.dtype.type, _order(U)
-    dI = _empty((1 if static else T, *shape), U.dtype, order)
-    dbeta, dtheta, dU_before = (_empty((1, *shape), U.dtype, order) for _ in range(3))
+    T, shape, number, order = len(U), U.shape[1:], U.dtype.type, order_of(U)
+    dI = empty((1 if static else T, *shape), U.dtype, order)
+    dbeta, dtheta, dU_before = (empty((1, *shape), U.dtype, order) for _ in range(3))
     absent = np.empty((0, U_before.size), U.dtype)
     _backward_kernel(sigma.formula)(
-        parts(U_before.size, BLOCK), absent if dS is None else _rows(dS, order),
-        absent if dmem is None else _rows(dmem, order), _rows(U, order), _per_neuron(U_before, shape, order),
+        parts(U_before.size, BLOCK), absent if dS is None else rows(dS, order),
+        absent if dmem is None else rows(dmem, order), rows(U, order), _per_neuron(U_before, shape, order),
         _per_neuron(clip01(beta), shape, order), _per_neuron(theta, shape, order),
         absent if sigma.compiles else _recorded(cache, order), *sigma.constants(U.dtype)[1:],
         reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset, constants,
-        _rows(dI, order), *(_rows(d, order)[0] for d in (dbeta, dtheta, dU_before)),
+        rows(dI, order), *(rows(d, order)[0] for d in (dbeta, dtheta, dU_before)),
     )  # fmt: skip
     if not constants:
         return dI, None, None, dU_before[0]
@@ -192,28 +213,13 @@ def leaky_backward(
     return dI, dbeta, sum_to_shape(dtheta, theta.shape), dU_before[0]  # (L10)
 
 
-def _order(x: Array) -> tuple[int, ...]:
-    """The axes of x (T, B, *N), those of *N as they follow each other in memory: images may have their channels last."""
-    return (0, 1, *sorted(range(2, x.ndim), key=lambda axis: -x.strides[axis]))
-
-
-def _empty(shape: tuple[int, ...], dtype: Any, order: tuple[int, ...]) -> Array:
-    """(T, B, *N) with the axes in memory in that order."""
-    return np.empty([shape[axis] for axis in order], dtype).transpose(np.argsort(order))
-
-
-def _rows(x: Array, order: tuple[int, ...]) -> Array:
-    """(T, B, *N) as (T, M); a copy where it does not lie in memory in that order."""
-    return np.ascontiguousarray(x.transpose(order)).reshape(len(x), -1)
-
-
-def _per_neuron(constant: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
+def _per_neuron(constant: Array, shape: tuple[int, ...], order: Order) -> Array:
     """What broadcasts against (B, *N), as one number for each of the M neurons."""
-    return _rows(np.broadcast_to(constant, shape)[None], order)[0]
+    return rows(np.broadcast_to(constant, shape)[None], order)[0]
 
 
-def _recorded(cache: LeakyCache, order: tuple[int, ...]) -> Array:
+def _recorded(cache: LeakyCache, order: Order) -> Array:
     """sigma' at every step, from t = -1 on: (T + 1, M)."""
     membranes = [cache.U_before, *cache.U]
-    rows = [cache.sigma.derivative(U_t - cache.theta, t - 1)[None] for t, U_t in enumerate(membranes)]
-    return np.concatenate([_rows(row, order) for row in rows])
+    slopes = [cache.sigma.derivative(U_t - cache.theta, t - 1)[None] for t, U_t in enumerate(membranes)]
+    return np.concatenate([rows(slope, order) for slope in slopes])

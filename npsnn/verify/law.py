@@ -45,21 +45,21 @@ def gradients(
     loss, drec = loss_fn.value_and_grad(rec, targets)
     dspk, dmem = (drec, None) if loss_fn.on == "spk" else (None, drec)
     grads = net.backward(tape, dspk, dmem, input_grad=True, state_grad=True)
-    for (i, _), dU_before in zip(_neurons(tape), grads.pop("state"), strict=True):
+    for i, dU_before in zip(tape.neurons(), grads.pop("state"), strict=True):
         grads[f"state.{i}"] = dU_before
     return Gradients(net, tape, arrays_of(net, tape, x), grads, loss)
 
 
 def problem_of(tape: Tape) -> Problem:
     """The run that a tape recorded."""
-    sigmas = {i: cache.sigma for i, cache in _neurons(tape)}
+    sigmas = {i: neurons.sigma for i, neurons in tape.neurons().items()}
     return Problem(tape.layers, sigmas, tape.num_steps, tape.static)
 
 
 def arrays_of(net: Sequential, tape: Tape, x: Array) -> dict[str, Array]:
     """All that the run depends on: every parameter by name, `"input"`, and `"state.2"` for the membranes before it."""
     arrays = {**net.state_dict(), "input": x}
-    return {**arrays, **{f"state.{i}": cache.U_before for i, cache in _neurons(tape)}}
+    return {**arrays, **{f"state.{i}": neurons.U_before for i, neurons in tape.neurons().items()}}
 
 
 def run(problem: Problem, arrays: dict[str, Array]) -> tuple[Array, Array | None]:
@@ -101,9 +101,3 @@ def in_double_state(state: State | None) -> State | None:
     if state is None:
         return None
     return State(state.batch_size, tuple(None if U is None else U.astype(np.float64) for U in state.U))
-
-
-def _neurons(tape: Tape) -> list[tuple[int, Any]]:
-    """(index, cache) of every neuron layer."""
-    pairs = enumerate(zip(tape.layers, tape.caches, strict=True))
-    return [(i, cache) for i, (layer, cache) in pairs if isinstance(layer, Leaky)]

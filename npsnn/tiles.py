@@ -1,0 +1,283 @@
+"""How a batch moves through a network: a chunk of samples at a time, a block of steps at a time (floor 2).
+
+A tile is a chunk's block: it goes through every layer before the next begins, so that what one layer hands to the next
+is still near. Chunks are worked by several threads, a thread taking a chunk through all of time. Where the tiles are cut
+depends on the network, the batch and T, never on the number of threads or on a memory budget; and the gradients are
+summed block by block, the last first, then chunk by chunk. So neither changes a bit (C11).
+
+What stands before the first neuron is run once for a chunk, not once a block, where the input is static (C12).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npsnn._check import Array
+from npsnn.backends import Backend
+from npsnn.layer import Layer, Params, Shape
+from npsnn.neuron import Leaky
+
+STEPS = 64  # of a block, at most
+TILE_BYTES = 2**22  # of the membranes of one tile, about: what a core's cache holds, or little more
+CHUNKS = 4  # at least so many, where the batch is large enough
+
+Items = tuple[tuple[int, Layer], ...]  # (index, layer) of what is run
+Caches = tuple[Any, ...]  # one an item
+Membranes = tuple[Array | None, ...]  # one a neuron layer; None: at rest
+
+
+class Cuts(NamedTuple):
+    """Where the tiles are cut."""
+
+    samples: tuple[tuple[int, int], ...]
+    steps: tuple[tuple[int, int], ...]
+
+
+class Block(NamedTuple):
+    """What a chunk keeps of one block of steps."""
+
+    before: Membranes
+    caches: Caches | None  # of the items after the prefix; None: to be computed again
+
+
+class Chunk(NamedTuple):
+    """What one chunk of samples keeps."""
+
+    prefix: Caches
+    x: Array  # what the items after the prefix were given: (1, n, *features) where it is static, else (T, n, *features)
+    blocks: tuple[Block, ...]
+
+
+class Run(NamedTuple):
+    """What the functions here share: the network's items with the parameters of each, and where its tiles are cut."""
+
+    items: Items
+    params: tuple[Params, ...]  # one an item
+    sigmas: tuple[Any, ...]  # one an item: the surrogate of this run, None for other layers
+    ops: Backend
+    lead: int  # so many items are the prefix
+    cuts: Cuts
+
+
+class Outputs(NamedTuple):
+    """Where forward writes what it is asked for."""
+
+    spk: Array  # (T, B, *out)
+    mem: Array | None
+    after: tuple[Array, ...]  # the membranes after the last step
+
+
+class Upstream(NamedTuple):
+    """What backward starts from, and whether it goes on to the input."""
+
+    dspk: Array | None
+    dmem: Array | None
+    dafter: Membranes  # dL/d(membranes after the last step)
+    lowest: int  # items below need no gradient
+    input_grad: bool
+
+
+class Gradients(NamedTuple):
+    """Of one chunk."""
+
+    params: dict[str, Array]
+    x: Array | None  # dL/dx, of the chunk's input
+    before: Membranes
+
+
+def lead_of(items: Items, static: bool) -> int:
+    """How many items are run once for all steps: those before the first neuron, where the input is static."""
+    neurons = [k for k, (_, layer) in enumerate(items) if isinstance(layer, Leaky)]
+    return 0 if not static else neurons[0] if neurons else len(items)
+
+
+def cut(B: int, T: int, step_bytes: int, param_bytes: int) -> Cuts:
+    """The tiles for B samples and T steps whose membranes take so many bytes a sample and step.
+
+    A chunk of few samples makes the sum over chunks long: its tile is at least twice as large as the parameters.
+
+    >>> cut(128, 50, 11_000, 120_000).samples[:2], cut(3, 100, 8, 8).steps
+    (((0, 8), (8, 16)), ((0, 50), (50, 100)))
+    """
+    blocks = math.ceil(T / STEPS)
+    longest = math.ceil(T / blocks)
+    tile = max(TILE_BYTES, 2 * param_bytes)
+    chunks = max(math.ceil(B * longest * step_bytes / tile), min(B, CHUNKS))
+    return Cuts(_ranges(B, math.ceil(B / chunks)), _ranges(T, longest))
+
+
+def _ranges(total: int, size: int) -> tuple[tuple[int, int], ...]:
+    return tuple((first, min(first + size, total)) for first in range(0, total, size))
+
+
+def keeps_input(items: Items, k: int) -> bool:
+    """Whether item k's cache keeps its input: not the spikes of a neuron before it, which follow from the membranes."""
+    return k == 0 or not isinstance(items[k - 1][1], Leaky) or not items[k][1].param_shapes()
+
+
+# --- forward -------------------------------------------------------------------------------------------------------
+
+
+def forward_chunk(run: Run, x: Array, before: Membranes, which: int, out: Outputs, kept: Sequence[bool] | None) -> Chunk:
+    """Chunk `which` of x (T or 1, B, *features), into `out`; kept[b]: whether block b keeps its caches (None: nothing)."""
+    first, last = run.cuts.samples[which]
+    mine = slice(first, last)
+    y, prefix = _forward_items(run, range(run.lead), x[:, mine], kept is not None)
+    before = tuple(None if U is None else U[mine] for U in before)
+    blocks, source = [], y
+    for b, (begin, end) in enumerate(run.cuts.steps):
+        y, mem, block, before = forward_block(run, source, before, begin, end, kept is not None and kept[b])
+        blocks.append(block)
+        out.spk[begin:end, mine] = y
+        if out.mem is not None:
+            out.mem[begin:end, mine] = mem
+    for U, after in zip(before, out.after, strict=True):
+        after[mine] = U
+    return Chunk(prefix, source, tuple(blocks))
+
+
+def forward_block(
+    run: Run, source: Array, before: Membranes, begin: int, end: int, keep: bool
+) -> tuple[Array, Array | None, Block, Membranes]:
+    """(y, the last layer's membranes, what is kept, the membranes after it) of one block of a chunk."""
+    y = source if len(source) == 1 else source[begin:end]
+    caches: list[Any] = []
+    mem, after = None, []
+    for k in range(run.lead, len(run.items)):
+        layer = run.items[k][1]
+        if isinstance(layer, Leaky):
+            U = before[len(after)]
+            y, cache = layer.fire(y, run.params[k], run.ops, end - begin, U, run.sigmas[k])
+            mem = cache.U
+            after.append(cache.U[-1].copy())
+        else:
+            y, cache = layer.run(y, run.params[k], run.ops)
+            mem = None
+        caches.append(_without_spikes(run, k, cache) if keep else None)
+    return y, mem, Block(before, tuple(caches) if keep else None), tuple(after)
+
+
+def _forward_items(run: Run, items: range, x: Array, keep: bool) -> tuple[Array, Caches]:
+    caches = []
+    for k in items:
+        x, cache = run.items[k][1].run(x, run.params[k], run.ops)
+        caches.append(cache if keep else None)
+    return x, tuple(caches)
+
+
+def _without_spikes(run: Run, k: int, cache: Any) -> Any:
+    return cache if keeps_input(run.items, k) else run.items[k][1].with_input(cache, None)
+
+
+# --- backward ------------------------------------------------------------------------------------------------------
+
+
+def backward_chunk(run: Run, chunk: Chunk, which: int, up: Upstream) -> Gradients:
+    """The gradients of chunk `which`, by its blocks, the last first."""
+    first, last = run.cuts.samples[which]
+    mine = slice(first, last)
+    grads: dict[str, Array] = {}
+    dU: Membranes = tuple(None if d is None else d[mine] for d in up.dafter)
+    dx = None
+    for b in reversed(range(len(run.cuts.steps))):
+        begin, end = run.cuts.steps[b]
+        dy, dmem = (None if d is None else d[begin:end, mine] for d in (up.dspk, up.dmem))
+        dy, dU = _backward_block(run, _computed(run, chunk, b), dy, dmem, dU, up, grads)
+        if up.input_grad or up.lowest < run.lead:
+            dx = _placed(run, chunk, begin, end, dx, dy)
+    for k in reversed(range(up.lowest, run.lead)):
+        assert dx is not None
+        dx = _through(run, k, dx, chunk.prefix[k], up.input_grad or k > up.lowest, grads)
+    return Gradients(grads, dx if up.input_grad else None, dU)
+
+
+def _computed(run: Run, chunk: Chunk, b: int) -> Caches:
+    """Block b's caches, computed again where they were not kept."""
+    caches = chunk.blocks[b].caches
+    if caches is None:
+        begin, end = run.cuts.steps[b]
+        caches = forward_block(run, chunk.x, chunk.blocks[b].before, begin, end, True)[2].caches
+    assert caches is not None
+    return caches
+
+
+def _backward_block(
+    run: Run, caches: Caches, dy: Array | None, dmem: Array | None, dU_after: Membranes, up: Upstream, grads: dict[str, Array]
+) -> tuple[Array | None, Membranes]:
+    """(the gradient of what the block was given, that of the membranes before it)."""
+    neuron, dU_before = len(dU_after), []
+    for k in reversed(range(max(run.lead, up.lowest), len(run.items))):
+        layer, cache = run.items[k][1], caches[k - run.lead]
+        if isinstance(layer, Leaky):
+            neuron -= 1
+            dmem = _add_last(dmem, dU_after[neuron], cache.U)
+            dy, layer_grads, dU = layer.fire_back(dy, dmem, cache, run.ops)
+            dU_before.append(dU)
+            _add(grads, run.items[k][0], layer_grads)
+            dmem = None
+        else:
+            if not keeps_input(run.items, k):
+                cache = layer.with_input(cache, run.ops.leaky.leaky_spikes(caches[k - 1 - run.lead]))
+            assert dy is not None
+            dy = _through(run, k, dy, cache, up.input_grad or k > up.lowest, grads)
+    return dy, (*(None,) * neuron, *reversed(dU_before))
+
+
+def _through(run: Run, k: int, dy: Array, cache: Any, input_grad: bool, grads: dict[str, Array]) -> Array | None:
+    i, layer = run.items[k]
+    dx, layer_grads = layer.run_back(dy, cache, run.params[k], run.ops, input_grad)
+    _add(grads, i, layer_grads)
+    return dx
+
+
+def _placed(run: Run, chunk: Chunk, begin: int, end: int, dx: Array | None, dy: Array | None) -> Array | None:
+    """dx with a block's part: added where one x served every step, else put at its steps."""
+    if dy is None:
+        return None
+    if len(run.cuts.steps) == 1:
+        return dy
+    if len(chunk.x) == 1:
+        return dy if dx is None else dx + dy
+    if dx is None:
+        dx = np.empty_like(chunk.x)
+    dx[begin:end] = dy
+    return dx
+
+
+def _add(total: dict[str, Array], i: int, grads: dict[str, Array]) -> None:
+    for name, d in grads.items():
+        name = f"{i}.{name}"
+        total[name] = total[name] + d if name in total else d
+
+
+def _add_last(dmem: Array | None, dU_last: Array | None, U: Array) -> Array | None:
+    """dmem with the gradient of the last membrane added: what follows depends on it."""
+    if dU_last is None:
+        return dmem
+    dmem = np.zeros_like(U) if dmem is None else dmem.copy()
+    dmem[-1] += dU_last
+    return dmem
+
+
+# --- what a tape holds ---------------------------------------------------------------------------------------------
+
+
+def neuron_caches(run: Run, chunk: Chunk) -> list[dict[int, Any]]:
+    """For every block of a chunk, index -> cache of the neuron layers."""
+    found = []
+    for b in range(len(run.cuts.steps)):
+        items = zip(run.items[run.lead :], _computed(run, chunk, b), strict=True)
+        found.append({i: cache for (i, layer), cache in items if isinstance(layer, Leaky)})
+    return found
+
+
+def membrane_shapes(items: Items, shape: Shape) -> list[Shape]:
+    """(B, *N) of every neuron layer, for an input of `shape` (T, B, *features)."""
+    shapes = []
+    for _, layer in items:
+        shape = layer.out_shape(shape)
+        if isinstance(layer, Leaky):
+            shapes.append(shape[1:])
+    return shapes
