@@ -52,6 +52,11 @@ class _Lanes:
         for v, p in zip(vectors, pointers, strict=True):
             self.builder.store(v, p, align=self.alignment)
 
+    def number(self, array: Any, at: Any) -> Any:
+        """One of an array's numbers; of bool, 0 or 1."""
+        number = self.builder.load(self.builder.gep(array, [at]))
+        return self.builder.uitofp(number, self.type.element) if isinstance(number.type, ir.IntType) else number
+
     def add(self, rows: list[Any], totals: list[Any]) -> list[Any]:
         return [self.builder.fadd(t, r) for t, r in zip(totals, rows, strict=True)]
 
@@ -140,7 +145,7 @@ def add_rows(  # type: ignore[no-untyped-def]
         loop = _Loop(builder, args[9], args[10], lanes.zeros() * rows.count)
         k = loop.listed(listed)
         start = builder.add(args[3], builder.mul(args[4], k))
-        number = builder.load(builder.gep(numbers, [builder.add(args[7], k)]))
+        number = lanes.number(numbers, builder.add(args[7], k))
         source = lanes.load(_rows(builder, lanes, table, start, args[5], rows.count))
         loop.close(lanes.multiply_add(number, source, loop.carried))
         places = _rows(builder, lanes, out, args[12], args[13], rows.count)
@@ -159,7 +164,7 @@ def spread_row(typingctx, row, source, at, numbers, number, listed, first, last,
         loop = _Loop(builder, args[6], args[7], [])
         k = loop.listed(listed)
         places = lanes.pointers(table, builder.add(args[9], builder.mul(args[10], k)))
-        number = builder.load(builder.gep(numbers, [builder.add(args[4], k)]))
+        number = lanes.number(numbers, builder.add(args[4], k))
         lanes.store(lanes.multiply_add(number, vectors, lanes.load(places)), places)
         loop.close([])
         return context.get_dummy_value()
@@ -196,7 +201,7 @@ def add_tile(  # type: ignore[no-untyped-def]
         start = builder.add(args[3], builder.mul(loop.k, args[5]))
         totals = []
         for p in range(tile.count):
-            number = builder.load(builder.gep(numbers, [builder.add(start, builder.mul(args[4], _number(p)))]))
+            number = lanes.number(numbers, builder.add(start, builder.mul(args[4], _number(p))))
             before = loop.carried[p * lanes.count : (p + 1) * lanes.count]
             totals += lanes.multiply_add(number, source, before)
         loop.close(totals)
@@ -316,7 +321,7 @@ def copy(typingctx, source, first, count, out, at):  # type: ignore[no-untyped-d
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         b = builder
         source, out = _data(context, b, signature, args, 0, 3)
-        size = 4 if signature.args[0].dtype == types.float32 else 8
+        size = _bits(ir.VectorType(source.type.pointee, 1)) // 8
         raw_memcpy(b, b.gep(out, [args[4]]), b.gep(source, [args[1]]), args[2], size)
         return context.get_dummy_value()
 
@@ -328,13 +333,12 @@ def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         b = builder
         numbers, listed = _data(context, b, signature, args, 0, 5)
-        lanes = _Lanes(b, signature.args[0].dtype, ROUND)
         lane = ir.Constant(INDICES, list(range(ROUND)))
         step = _everywhere(b, b.trunc(args[4], INT32), INDICES)
         loop = _Loop(b, _number(0), args[2], [args[6]], ROUND)
         left = _everywhere(b, b.trunc(b.sub(args[2], loop.k), INT32), INDICES)
         inside = b.icmp_signed("<", lane, left)
-        nonzero = _are_nonzero(b, lanes, numbers, b.add(args[1], loop.k), inside)
+        nonzero = _are_nonzero(b, numbers, b.add(args[1], loop.k), inside)
         here = _everywhere(b, b.trunc(b.add(args[3], b.mul(loop.k, args[4])), INT32), INDICES)
         kind, name = (
             ir.FunctionType(INDICES, [INDICES, FLAGS, INDICES]),
@@ -350,12 +354,10 @@ def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type
     return types.intp(numbers, N, N, N, N, listed, N), codegen
 
 
-def _are_nonzero(builder: Any, lanes: _Lanes, numbers: Any, at: Any, inside: Any) -> Any:
+def _are_nonzero(builder: Any, numbers: Any, at: Any, inside: Any) -> Any:
     """Of ROUND numbers; what is not inside is not read, and not nonzero."""
-    flags = []
-    for k in range(0, ROUND, lanes.width):
-        some = ir.Constant(ir.VectorType(INT32, lanes.width), list(range(k, k + lanes.width)))
-        mask = builder.shuffle_vector(inside, inside, some)
-        loaded = _masked_load(builder, lanes.type, numbers, builder.add(at, _number(k)), mask)
-        flags.append(builder.fcmp_unordered("!=", loaded, lanes.zeros()[0]))
-    return builder.shuffle_vector(flags[0], flags[-1], ir.Constant(INDICES, list(range(ROUND))))
+    kind = ir.VectorType(numbers.type.pointee, ROUND)
+    some, zeros = _masked_load(builder, kind, numbers, at, inside), ir.Constant(kind, [0] * ROUND)
+    if isinstance(kind.element, ir.IntType):
+        return builder.icmp_unsigned("!=", some, zeros)
+    return builder.fcmp_unordered("!=", some, zeros)

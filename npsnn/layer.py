@@ -22,6 +22,7 @@ class Layer:
     """What every layer offers; the methods here are those of a layer without parameters."""
 
     image = False  # whether a sample must be (channels, height, width)
+    takes_spikes = False  # whether its op takes bool arrays beside numbers, as neurons of some backends give them
 
     def init_params(self, generator: Generator, dtype: Any = np.float32) -> dict[str, Array]:
         """Fresh parameters, name -> array, drawn in PyTorch's order (C10)."""
@@ -59,10 +60,6 @@ class Layer:
         self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool
     ) -> tuple[Array | None, dict[str, Array]]:
         """`backward` behind the door: nothing is checked; dx may be None where `input_grad` is False."""
-        raise NotImplementedError
-
-    def with_input(self, cache: Any, x: Array | None) -> Any:
-        """The cache of a layer with weights, with another input x, or without: what is known elsewhere is not kept."""
         raise NotImplementedError
 
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:

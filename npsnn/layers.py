@@ -25,6 +25,7 @@ class Folded(NamedTuple):
 class _Weighted(Layer):
     """A layer y = op(x, weight, bias): Conv2d and Linear."""
 
+    takes_spikes = True
     weight_shape: Shape
     fan_in: int
     bias: bool
@@ -48,11 +49,6 @@ class _Weighted(Layer):
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
         """The input."""
         return math.prod(shape) * dtype.itemsize
-
-    def with_input(self, cache: Any, x: Array | None) -> Any:
-        """The cache with another input, or without."""
-        X = None if x is None else fold(x, x.ndim - len(cache.lead))[0]
-        return cache._replace(cache=cache.cache._replace(X=X))
 
     def named(self, dW: Array, db: Array | None) -> dict[str, Array]:
         """The gradients by name."""

@@ -106,7 +106,8 @@ class Leaky(Layer):
         if U_before is not None:
             U_before = self._door(U_before, "U_before", backend)
             _check.shape(U_before, x.shape[1:], "U_before", "Leaky")
-        return self.fire(x, params, backends.load(backend), T, U_before)
+        S, cache = self.fire(x, params, backends.load(backend), T, U_before)
+        return S.astype(x.dtype, copy=False), cache
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """S and the op's cache, as many steps as x has."""

@@ -24,7 +24,7 @@ class ConvPool2d(Layer):
     (1, 1, 2, 2, 2)
     """
 
-    image = True
+    image = takes_spikes = True
 
     def __init__(self, conv: Conv2d, pool: MaxPool2d) -> None:
         self.conv, self.pool = conv, pool
@@ -55,11 +55,6 @@ class ConvPool2d(Layer):
         )
         return unfold(dX, cache.lead), self.conv.named(dW, db)
 
-    def with_input(self, cache: Any, x: Array | None) -> Any:
-        """The cache with another input, or without."""
-        conv = cache.cache.conv._replace(X=None if x is None else fold(x, 3)[0])
-        return cache._replace(cache=cache.cache._replace(conv=conv))
-
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
         """The input, and the places of the maxima."""
         conv = self.conv.cache_bytes(shape, num_steps, dtype)
@@ -85,6 +80,8 @@ class FlatLinear(Layer):
     >>> FlatLinear(Flatten(), Linear(12, 5)).out_shape((1, 1, 3, 2, 2))
     (1, 1, 5)
     """
+
+    takes_spikes = True
 
     def __init__(self, flatten: Flatten, linear: Linear) -> None:
         self.flatten, self.linear = flatten, linear
@@ -115,11 +112,6 @@ class FlatLinear(Layer):
             dx = dx.reshape(there).transpose(back(order))
         dW = grads["weight"].reshape(-1, 1, *there[2:]).transpose(back(order))
         return dx, {**grads, "weight": dW.reshape(grads["weight"].shape)}
-
-    def with_input(self, cache: Any, x: Array | None) -> Any:
-        """The cache with another input, or without."""
-        x = None if x is None else _in_memory(x, cache.order)
-        return cache._replace(linear=self.linear.with_input(cache.linear, x))
 
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
         """The input."""

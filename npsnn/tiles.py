@@ -112,11 +112,6 @@ def _ranges(total: int, size: int) -> tuple[tuple[int, int], ...]:
     return tuple((first, min(first + size, total)) for first in range(0, total, size))
 
 
-def keeps_input(items: Items, k: int) -> bool:
-    """Whether item k's cache keeps its input: not the spikes of a neuron before it, which follow from the membranes."""
-    return k == 0 or not isinstance(items[k - 1][1], Leaky) or not items[k][1].param_shapes()
-
-
 # --- forward -------------------------------------------------------------------------------------------------------
 
 
@@ -150,12 +145,13 @@ def forward_block(
         if isinstance(layer, Leaky):
             U = before[len(after)]
             y, cache = layer.fire(y, run.params[k], run.ops, end - begin, U, run.sigmas[k])
+            y = y if k + 1 < len(run.items) and run.items[k + 1][1].takes_spikes else y.astype(cache.U.dtype, copy=False)
             mem = cache.U
             after.append(cache.U[-1].copy())
         else:
             y, cache = layer.run(y, run.params[k], run.ops)
             mem = None
-        caches.append(_without_spikes(run, k, cache) if keep else None)
+        caches.append(cache if keep else None)
     return y, mem, Block(before, tuple(caches) if keep else None), tuple(after)
 
 
@@ -165,10 +161,6 @@ def _forward_items(run: Run, items: range, x: Array, keep: bool) -> tuple[Array,
         x, cache = run.items[k][1].run(x, run.params[k], run.ops)
         caches.append(cache if keep else None)
     return x, tuple(caches)
-
-
-def _without_spikes(run: Run, k: int, cache: Any) -> Any:
-    return cache if keeps_input(run.items, k) else run.items[k][1].with_input(cache, None)
 
 
 # --- backward ------------------------------------------------------------------------------------------------------
@@ -218,8 +210,6 @@ def _backward_block(
             _add(grads, run.items[k][0], layer_grads)
             dmem = None
         else:
-            if not keeps_input(run.items, k):
-                cache = layer.with_input(cache, run.ops.leaky.leaky_spikes(caches[k - 1 - run.lead]))
             assert dy is not None
             dy = _through(run, k, dy, cache, up.input_grad or k > up.lowest, grads)
     return dy, (*(None,) * neuron, *reversed(dU_before))

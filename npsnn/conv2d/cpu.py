@@ -46,7 +46,7 @@ CHUNK = 64
 def _forward(begin, end, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
     O, pixels = s.channels[1], s.shape[0] * s.shape[1]
     for chunk in range(begin, end):
-        room = scratch(X, s, pixels)
+        room = scratch(X, Wt, s, pixels)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             convolve(X[n], Wt, b, s, room)
             for pixel in range(pixels):
@@ -58,8 +58,8 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped
     (H_out, W_out), O, wide = s.shape, s.channels[1], s.stride[1] * s.L
     for chunk in range(begin, end):
         db[chunk] = 0
-        room = scratch(X, s, H_out * s.seen[1] + s.kernel[1] - 1)
-        padded, total = aligned(X, len(room.image) + s.R), np.empty(O, X.dtype)
+        room = scratch(X, Wr, s, H_out * s.seen[1] + s.kernel[1] - 1)
+        padded, total = aligned(Wr, len(room.image) + s.R), np.empty(O, Wr.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             total[:] = 0
             for y in range(H_out):
@@ -78,7 +78,7 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped
 def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding: Pair) -> tuple[Array, Conv2dCache]:
     """As reference.conv2d_forward."""
     s = sizes(X, W, stride, padding)
-    Y = empty_images((len(X), len(W), *s.shape), X.dtype)
+    Y = empty_images((len(X), len(W), *s.shape), W.dtype)
     _forward(parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), s)  # (K1), (K2)
     return Y, Conv2dCache(X, stride, padding)
 
@@ -89,8 +89,8 @@ def conv2d_backward(
     """As reference.conv2d_backward."""
     X, s = cache.X, sizes(cache.X, W, cache.stride, cache.padding)
     chunks = parts(len(X), CHUNK)
-    dWt, db = aligned_zeros((chunks, W[0].size * s.L), X), np.empty((chunks, len(W)), X.dtype)
-    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
+    dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
+    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), W.dtype)
     _backward(chunks, flat(dY), flat(X), rows_of_inputs(W, s.R), flat(dX), dWt, db, s)  # (K3) to (K6)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

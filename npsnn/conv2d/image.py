@@ -81,11 +81,11 @@ def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
         L=L,
         R=R,
         row=row,
-        columns=as_many_as_fit(row, X.itemsize, 28, kw),
-        tile=as_many_as_fit(row, X.itemsize, 16, 4),
+        columns=as_many_as_fit(row, W.itemsize, 28, kw),
+        tile=as_many_as_fit(row, W.itemsize, 16, 4),
         in_row=in_row,
-        in_tile=as_many_as_fit(in_row, X.itemsize, 16, 4),
-        in_rows=as_many_as_fit(in_row, X.itemsize, 8, kh),
+        in_tile=as_many_as_fit(in_row, W.itemsize, 16, 4),
+        in_rows=as_many_as_fit(in_row, W.itemsize, 8, kh),
     )
 
 
@@ -93,6 +93,7 @@ class Scratch(NamedTuple):
     """What one image is worked in."""
 
     image: Array  # with its padding; not used where there is none
+    numbers: Array  # the image where all of it is multiplied
     rows: Array  # acc, or dy
     listed: Array
     starts: Array  # where the parts of the list begin
@@ -102,12 +103,11 @@ class Scratch(NamedTuple):
 
 
 @register_jitable
-def scratch(X, s, rows):  # type: ignore[no-untyped-def]
+def scratch(X, Wt, s, rows):  # type: ignore[no-untyped-def]
     """For `rows` rows over o; image and rows are zero."""
     (C, O), (H_in, W_in), (ph, pw), width = s.channels, s.size, s.padding, s.seen[1] * s.channels[0]
-    image = aligned(X, (H_in + 2 * ph) * (W_in + 2 * pw) * C)
-    image[:] = 0
-    acc = aligned(X, rows * s.L)
+    pixels = (H_in + 2 * ph) * (W_in + 2 * pw) * C
+    image, numbers, acc = np.zeros(pixels, X.dtype), aligned(Wt, pixels), aligned(Wt, rows * s.L)
     acc[:] = 0
     longest = max(C * s.seen[0] * s.seen[1], s.seen[0] * s.kernel[1] * C, O * s.shape[0] * s.shape[1])
     starts = np.empty((max(s.seen[0] + 1, s.shape[0]), max(C, s.shape[1] + 1)), np.int64)
@@ -116,12 +116,12 @@ def scratch(X, s, rows):  # type: ignore[no-untyped-def]
         for c in range(C):
             channel[v * C + c], column[v * C + c] = c, v * s.L
     listed, row = np.empty(longest + SLACK, np.int32), np.empty(width + SLACK, np.int32)
-    return Scratch(image, acc, listed, starts, row, channel, column)
+    return Scratch(image, numbers, acc, listed, starts, row, channel, column)
 
 
 @register_jitable
 def fires_seldom(X):  # type: ignore[no-untyped-def]
-    """Whether one image is nothing but zeros and few ones."""
+    """Whether one image, of numbers or of spikes, is nothing but zeros and few ones."""
     ones = others = 0
     for q in range(len(X)):
         ones += X[q] == 1
@@ -140,6 +140,12 @@ def surround(X, s, image):  # type: ignore[no-untyped-def]
     return image
 
 
+@register_jitable
+def _put(image, numbers):  # type: ignore[no-untyped-def]
+    for q in range(len(image)):
+        numbers[q] = image[q]
+
+
 # --- forward -------------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +157,8 @@ def convolve(X, Wt, b, s, room):  # type: ignore[no-untyped-def]
         _convolve_spikes(image, Wt, b, s, room)
     else:
         room.rows[:] = 0
-        _convolve_numbers(image, Wt, s, room.rows)
+        _put(image, room.numbers)
+        _convolve_numbers(room.numbers, Wt, s, room.rows)
         for pixel in range(s.shape[0] * s.shape[1]):
             for o in range(s.L):
                 room.rows[pixel * s.L + o] += b[o]
@@ -202,7 +209,8 @@ def weight_gradient(X, s, room, dWt):  # type: ignore[no-untyped-def]
         _list_channels(image, s, room)
         _weight_gradient_of_spikes(s, room, dWt)
     else:
-        _weight_gradient_of_numbers(image, room.rows, s, dWt)
+        _put(image, room.numbers)
+        _weight_gradient_of_numbers(room.numbers, room.rows, s, dWt)
 
 
 @register_jitable

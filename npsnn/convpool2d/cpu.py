@@ -82,7 +82,7 @@ def _route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-de
 @chunked_jit
 def _forward(begin, end, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[no-untyped-def]
     for chunk in range(begin, end):
-        room = scratch(X, s, s.shape[0] * s.shape[1])
+        room = scratch(X, Wt, s, s.shape[0] * s.shape[1])
         offsets, places = np.empty(pool[0][0] * pool[0][1], np.int32), np.empty(pool[0][0] * pool[0][1], place.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             convolve(X[n], Wt, b, s, room)
@@ -93,8 +93,8 @@ def _forward(begin, end, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[n
 def _backward(begin, end, dY, place, X, Wr, dX, dWt, db, s, pool, pooled):  # type: ignore[no-untyped-def]
     for chunk in range(begin, end):
         db[chunk] = 0
-        room = scratch(X, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
-        padded, total = aligned(X, len(room.image) + s.R), np.empty(s.channels[1], X.dtype)
+        room = scratch(X, Wr, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
+        padded, total = aligned(Wr, len(room.image) + s.R), np.empty(s.channels[1], Wr.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             _route(dY[n], place[n], s, pool, pooled, room.rows, total)
             db[chunk] += total
@@ -111,7 +111,7 @@ def convpool2d_forward(
     """As reference.convpool2d_forward."""
     s = sizes(X, W, stride, padding)
     pooled = _pooled(s.shape, pool)
-    Y = empty_images((len(X), len(W), *pooled), X.dtype)
+    Y = empty_images((len(X), len(W), *pooled), W.dtype)
     place = empty_images(Y.shape, place_dtype(pool[0]))
     Wt, bias = rows_of_outputs(W, s.L), padded_bias(b, W, s.L)
     _forward(parts(len(X), CHUNK), flat(X), Wt, bias, flat(Y), flat(place), s, pool, pooled)
@@ -124,8 +124,8 @@ def convpool2d_backward(
     """As reference.convpool2d_backward."""
     (X, stride, padding), (place, _, *pool) = cache
     s, chunks = sizes(X, W, stride, padding), parts(len(X), CHUNK)
-    dWt, db = aligned_zeros((chunks, W[0].size * s.L), X), np.empty((chunks, len(W)), X.dtype)
-    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), X.dtype)
+    dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
+    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), W.dtype)
     Wr, pooled = rows_of_inputs(W, s.R, len(s.in_rows)), dY.shape[2:]
     _backward(chunks, flat(dY), flat(place), flat(X), Wr, flat(dX), dWt, db, s, tuple(pool), pooled)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)

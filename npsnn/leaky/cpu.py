@@ -2,6 +2,7 @@
 
 - (B, *N) is one axis of M neurons, in the order in which I has them in memory; arrays are (T, M). A thread owns blocks of BLOCK neurons and takes each through all
   of time; the inner loop runs over the block's neurons, which are contiguous.
+- S is bool, a byte a spike: True and False for the law's 1 and 0.
 - The forward bits are the law's. Order of sums: a static input's gradient (L7) and the sums (L8), (L9) over t run
   backwards in time, neuron by neuron; the batch and broadcast axes are then summed as in the law.
 - Every term has a loop of its own over the block, few arrays at a time, so that each vectorises. A term that the law
@@ -11,6 +12,7 @@
 - No other array of (T, M) is made than S, U and dI.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -45,7 +47,7 @@ def _step(U_last, I_t, beta, theta, subtract, zero, U_t, S_t):  # type: ignore[n
                 U_t[m] -= theta[m] if U_last[m] > theta[m] else nothing
     # --- fire (L3)
     for m in range(len(U_t)):
-        S_t[m] = one if U_t[m] > theta[m] else nothing
+        S_t[m] = U_t[m] > theta[m]
 
 
 @chunked_jit
@@ -57,17 +59,6 @@ def _forward(begin, end, I, beta, theta, U_before, U, S, subtract, zero):  # typ
             U_last = U[t - 1, mine] if t > 0 else U_before[mine]
             I_t = I[t, mine] if I.shape[0] > 1 else I[0, mine]
             _step(U_last, I_t, beta[mine], theta[mine], subtract, zero, U[t, mine], S[t, mine])
-
-
-@chunked_jit
-def _spikes(begin, end, U, theta, S):  # type: ignore[no-untyped-def]
-    one, nothing = U.dtype.type(1), U.dtype.type(0)
-    for block in range(begin, end):
-        mine = slice(block * BLOCK, min((block + 1) * BLOCK, U.shape[1]))
-        for t in range(len(U)):
-            U_t, theta_t, S_t = U[t, mine], theta[mine], S[t, mine]
-            for m in range(len(U_t)):
-                S_t[m] = one if U_t[m] > theta_t[m] else nothing
 
 
 @register_jitable
@@ -166,10 +157,11 @@ def leaky_forward(
     if sigma.smooth:
         raise ValueError(f"surrogate {sigma}: the smooth mode is for the reference backend")
     T, shape = num_steps, I.shape[1:]
-    if U_before is None:
-        U_before = np.zeros(shape, I.dtype)
     order = order_of(I)
-    U, S = empty((T, *shape), I.dtype, order), empty((T, *shape), I.dtype, order)
+    if U_before is None:
+        U_before = empty((1, *shape), I.dtype, order)[0]
+        U_before[...] = 0
+    U, S = empty((T, *shape), I.dtype, order), empty((T, *shape), bool, order)
     _forward(
         parts(U_before.size, BLOCK), rows(I, order), _per_neuron(clip01(beta), shape, order),
         _per_neuron(theta, shape, order), _per_neuron(U_before, shape, order), rows(U, order), rows(S, order),
@@ -177,15 +169,6 @@ def leaky_forward(
     )  # fmt: skip
     static = I.shape[0] == 1 and T != 1
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
-
-
-def leaky_spikes(cache: LeakyCache) -> Array:
-    """As reference.leaky_spikes."""
-    U, order = cache.U, order_of(cache.U)
-    S = empty(U.shape, U.dtype, order)
-    theta = _per_neuron(cache.theta, U.shape[1:], order)
-    _spikes(parts(theta.size, BLOCK), rows(U, order), theta, rows(S, order))
-    return S
 
 
 def leaky_backward(
@@ -215,6 +198,8 @@ def leaky_backward(
 
 def _per_neuron(constant: Array, shape: tuple[int, ...], order: Order) -> Array:
     """What broadcasts against (B, *N), as one number for each of the M neurons."""
+    if constant.ndim == 0:
+        return np.full(math.prod(shape), constant)
     return rows(np.broadcast_to(constant, shape)[None], order)[0]
 
 

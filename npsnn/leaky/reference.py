@@ -91,21 +91,6 @@ def leaky_forward(
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
 
 
-def leaky_spikes(cache: LeakyCache) -> Array:
-    """S (T, B, *N) once more, by (L3) from the cache's U.
-
-    >>> from npsnn import surrogate
-    >>> I = np.array([0.75, 0.75, 0.0]).reshape(3, 1, 1)
-    >>> _, cache = leaky_forward(I, np.array(0.5), np.array(1.0), num_steps=3, sigma=surrogate.atan())
-    >>> leaky_spikes(cache).ravel()
-    array([0., 1., 0.])
-    """
-    S = np.empty_like(cache.U)
-    for t, U_t in enumerate(cache.U):
-        S[t] = spike(U_t - cache.theta, cache.sigma, t)
-    return S
-
-
 def leaky_backward(
     dS: Array | None, dmem: Array | None, cache: LeakyCache, *, constants: bool = True
 ) -> tuple[Array, Array | None, Array | None, Array]:

@@ -64,7 +64,7 @@ def _products(begin, end, X, rows, L, row, tile, b, Y):  # type: ignore[no-untyp
     N, K = X.shape
     flat, together = X.reshape(-1), len(tile)
     for chunk in range(begin, end):
-        total, listed = aligned(X, together * L), np.empty(K + SLACK, np.int32)
+        total, listed = aligned(rows, together * L), np.empty(K + SLACK, np.int32)
         first, last = chunk * ROWS, min((chunk + 1) * ROWS, N)
         few = _are_few(X, first, last)
         for n in range(first, last, together):
@@ -98,7 +98,7 @@ def _weight_gradient(begin, end, dY, X, few, dW, L, row, tile):  # type: ignore[
 def _spread_few(dY, X, first, last, L, row, dW):  # type: ignore[no-untyped-def]
     """dW[:, first:last], a row over m for each k."""
     (N, M), width = dY.shape, last - first
-    part, whole, dy = aligned(X, BLOCK * L), aligned(X, BLOCK * L), aligned(X, L)
+    part, whole, dy = aligned(dY, BLOCK * L), aligned(dY, BLOCK * L), aligned(dY, L)
     whole[:], dy[:] = 0, 0
     listed = np.empty(BLOCK + SLACK, np.int32)
     for start in range(0, N, ROWS):
@@ -119,7 +119,7 @@ def _spread_few(dY, X, first, last, L, row, dW):  # type: ignore[no-untyped-def]
 def _multiply_all(dY, X, begin, end, tile, dW):  # type: ignore[no-untyped-def]
     """dW[:, begin:end], a row over k for each m."""
     N, M = dY.shape
-    x, part, deltas, together = aligned(X, ROWS * BLOCK), aligned(X, M * BLOCK), dY.reshape(-1), len(tile)
+    x, part, deltas, together = aligned(dY, ROWS * BLOCK), aligned(dY, M * BLOCK), dY.reshape(-1), len(tile)
     dW[:, begin:end], x[:] = 0, 0
     for start in range(0, N, ROWS):
         terms = min(ROWS, N - start)
@@ -162,8 +162,8 @@ def _bias_gradient(dY, db):  # type: ignore[no-untyped-def]
 
 def linear_forward(X: Array, W: Array, b: Array | None) -> tuple[Array, LinearCache]:
     """As reference.linear_forward."""
-    Y = np.empty((X.shape[0], W.shape[0]), X.dtype)
-    bias = np.zeros(W.shape[0], X.dtype) if b is None else b
+    Y = np.empty((X.shape[0], W.shape[0]), W.dtype)
+    bias = np.zeros(W.shape[0], W.dtype) if b is None else b
     _products(parts(len(X), ROWS), np.ascontiguousarray(X), *_padded(W.T), bias, Y)  # (D1)
     return Y, LinearCache(X)
 
@@ -176,12 +176,12 @@ def linear_backward(
     (M, K), L = W.shape, padded_lanes(W.shape[0])
     dX, db = None, None
     if input_grad:
-        dX = np.empty(X.shape, X.dtype)
-        _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, X.dtype), dX)  # (D2)
-    dW, few, tile = np.empty(W.shape, X.dtype), _are_few_of_all(X), as_many_as_fit(SPREAD, X.itemsize, 20, M)
+        dX = np.empty(X.shape, W.dtype)
+        _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, W.dtype), dX)  # (D2)
+    dW, few, tile = np.empty(W.shape, W.dtype), _are_few_of_all(X), as_many_as_fit(SPREAD, W.itemsize, 20, M)
     _weight_gradient(parts(K, BLOCK), dY, X, few, dW, L, row_of(L), tile)  # (D3)
     if bias:
-        db = np.empty(M, X.dtype)
+        db = np.empty(M, W.dtype)
         _bias_gradient(dY, db)  # (D4)
     return dX, dW, db
 
