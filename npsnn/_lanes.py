@@ -15,6 +15,9 @@ its network has and for no other. `rows`, `tile` and `columns` count rows in the
     list_nonzero  what is not zero, as a list
     copy          some numbers, elsewhere
 
+    charge        one step of leaky neurons, forward
+    credit        one step of leaky neurons, backward
+
 What is zero, and so not in a list, costs nothing. Numba keeps no array in registers, and a row that goes to memory for
 every term costs three times the arithmetic. So all are written twice: as plain loops, which say what is computed and
 run where nothing is compiled (NUMBA_DISABLE_JIT=1), and as vector instructions (_vectors.py) with the same sums in the
@@ -30,13 +33,14 @@ import numpy as np
 from numba.extending import register_jitable
 
 from npsnn import _fused, _vectors
-from npsnn._vectors import FUSED
+from npsnn._vectors import FUSED, SUBTRACT, ZERO
 from npsnn._vectors import ROUND as ROUND
 from npsnn._vectors import VECTOR_BYTES
 
 Array = np.ndarray[Any, Any]
 
 LANES = 64
+RESETS: dict[str, tuple[int, ...]] = {"none": (), "subtract": SUBTRACT, "zero": ZERO}  # of leaky neurons
 SLACK = ROUND  # numbers that list_nonzero may write beyond the last of a list
 
 
@@ -163,6 +167,27 @@ def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[n
     return k
 
 
+def _charge(reset, U_last, last, I, now, beta, theta, m, U, u, S, s, count):  # type: ignore[no-untyped-def]
+    U_last, theta = U_last[last : last + count], theta[m : m + count]
+    R = U_last > theta
+    if len(reset) == len(ZERO):
+        U_last = (1 - R.astype(U.dtype)) * U_last
+    here = beta[m : m + count] * U_last + I[now : now + count]
+    if len(reset) == len(SUBTRACT):
+        here -= R * theta
+    U[u : u + count] = here
+    S[s : s + count] = here > theta
+
+
+def _credit(reset, static, dS, s, slope, dmem, r, U, u, beta, theta, dU, m, dI, i, count):  # type: ignore[no-untyped-def]
+    kept = beta[m : m + count]
+    if len(reset) == len(ZERO):
+        kept = kept * (U[u : u + count] <= theta[m : m + count])
+    here = dS[s : s + count] * slope[:count] + dmem[r : r + count] + dU[m : m + count] * kept
+    dU[m : m + count] = here
+    dI[i : i + count] = dI[i : i + count] + here if len(static) else here
+
+
 def _piece(row):  # type: ignore[no-untyped-def]
     """The places of a row's numbers, from its first."""
     return np.arange(ROUND * len(row))
@@ -178,5 +203,7 @@ largest = _vectors.largest if _compiled else _largest
 add_piece = _vectors.add_piece if _compiled else _add_piece
 add_labelled = _vectors.add_labelled if _compiled else _add_labelled
 copy = _vectors.copy if _compiled else _copy
+charge = _vectors.charge if _compiled else _charge
+credit = _vectors.credit if _compiled else _credit
 _listing = _vectors.list_nonzero if _vectors.HAS_COMPRESS else register_jitable(_list_nonzero)
 list_nonzero = _listing if _compiled else _list_nonzero

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 ROUND = 16  # numbers: rows are made of so many
 VECTOR_BYTES = 64
+SUBTRACT, ZERO = (0,), (0, 0)  # a leaky neuron's reset, by the length of a tuple: each has a type, and code, of its own
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 INDICES = ir.VectorType(INT32, ROUND)
 FLAGS = ir.VectorType(ir.IntType(1), ROUND)
@@ -361,3 +362,68 @@ def _are_nonzero(builder: Any, numbers: Any, at: Any, inside: Any) -> Any:
     if isinstance(kind.element, ir.IntType):
         return builder.icmp_unsigned("!=", some, zeros)
     return builder.fcmp_unordered("!=", some, zeros)
+
+
+def _pieces(builder: Any, element: Any, count: Any) -> tuple[_Loop, list[Any], _Lanes]:
+    """A loop over `count` numbers; at each turn [(how far it is, which of a vector's numbers are still inside)]."""
+    lanes = _Lanes(builder, element, ROUND)
+    loop = _Loop(builder, _number(0), count, [], ROUND)
+    insides = _insides(builder, lanes, builder.sub(count, loop.k))
+    return loop, [(builder.add(loop.k, _number(j * lanes.width)), inside) for j, inside in enumerate(insides)], lanes
+
+
+@intrinsic
+def charge(  # type: ignore[no-untyped-def]
+    typingctx, reset, U_last, last, I, now, beta, theta, m, U, u, S, s, count
+):
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        U_last, I, beta, theta, U, S = _data(context, b, signature, args, 1, 3, 5, 6, 8, 10)
+        loop, pieces, lanes = _pieces(b, signature.args[8].dtype, args[12])
+        nothing, one = lanes.zeros()[0], ir.Constant(lanes.type, [1.0] * lanes.width)
+        for k, inside in pieces:
+            before, current, decay, threshold = (
+                _masked_load(b, lanes.type, array, b.add(at, k), inside)
+                for array, at in ((U_last, args[2]), (I, args[4]), (beta, args[7]), (theta, args[7]))
+            )
+            fired = b.fcmp_ordered(">", before, threshold)
+            if reset.count == len(ZERO):
+                before = b.fmul(b.select(fired, nothing, one), before)
+            here = b.fadd(b.fmul(decay, before), current)
+            if reset.count == len(SUBTRACT):
+                here = b.fsub(here, b.select(fired, threshold, nothing))
+            _masked_store(b, here, U, b.add(args[9], k), inside)
+            spikes = b.zext(b.fcmp_ordered(">", here, threshold), ir.VectorType(ir.IntType(8), lanes.width))
+            _masked_store(b, spikes, S, b.add(args[11], k), inside)
+        loop.close([])
+        return context.get_dummy_value()
+
+    return types.void(reset, U_last, N, I, N, beta, theta, N, U, N, S, N, N), codegen
+
+
+@intrinsic
+def credit(  # type: ignore[no-untyped-def]
+    typingctx, reset, static, dS, s, slope, dmem, r, U, u, beta, theta, dU, m, dI, i, count
+):
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        dS, slope, dmem, U, beta, theta, dU, dI = _data(context, b, signature, args, 2, 4, 5, 7, 9, 10, 11, 13)
+        loop, pieces, lanes = _pieces(b, signature.args[11].dtype, args[15])
+        for k, inside in pieces:
+
+            def load(array: Any, at: Any, k: Any = k, inside: Any = inside) -> Any:
+                return _masked_load(b, lanes.type, array, b.add(at, k), inside)
+
+            kept = load(beta, args[12])
+            if reset.count == len(ZERO):
+                fired = b.fcmp_ordered(">", load(U, args[8]), load(theta, args[12]))
+                kept = b.select(fired, lanes.zeros()[0], kept)
+            spike = b.fmul(load(dS, args[3]), load(slope, _number(0)))
+            here = b.fadd(b.fadd(spike, load(dmem, args[6])), b.fmul(load(dU, args[12]), kept))
+            _masked_store(b, here, dU, b.add(args[12], k), inside)
+            total = b.fadd(load(dI, args[14]), here) if static.count else here
+            _masked_store(b, total, dI, b.add(args[14], k), inside)
+        loop.close([])
+        return context.get_dummy_value()
+
+    return types.void(reset, static, dS, N, slope, dmem, N, U, N, beta, theta, dU, N, dI, N, N), codegen

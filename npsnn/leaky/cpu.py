@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import Kernel, chunked_jit, register_jitable
+from npsnn._lanes import RESETS, SUBTRACT, ZERO, charge, credit
 from npsnn._memory import Order, empty, order_of, rows
 from npsnn._threads import parts
 from npsnn.leaky.reference import LeakyCache, clip01, sum_to_shape
@@ -26,39 +27,24 @@ from npsnn.surrogate import Formula, Surrogate
 
 Array = np.ndarray[Any, Any]
 
-BLOCK = 1024
-
-
-@register_jitable
-def _step(U_last, I_t, beta, theta, subtract, zero, U_t, S_t):  # type: ignore[no-untyped-def]
-    """One step of one block."""
-    one, nothing = U_t.dtype.type(1), U_t.dtype.type(0)
-    # --- reset (L1), charge (L2)
-    if zero:
-        for m in range(len(U_t)):
-            U_t[m] = (one - (one if U_last[m] > theta[m] else nothing)) * U_last[m]
-        for m in range(len(U_t)):
-            U_t[m] = beta[m] * U_t[m] + I_t[m]
-    else:
-        for m in range(len(U_t)):
-            U_t[m] = beta[m] * U_last[m] + I_t[m]
-        if subtract:
-            for m in range(len(U_t)):
-                U_t[m] -= theta[m] if U_last[m] > theta[m] else nothing
-    # --- fire (L3)
-    for m in range(len(U_t)):
-        S_t[m] = U_t[m] > theta[m]
+BLOCK = 4096
+STATIC = (0,)
 
 
 @chunked_jit
-def _forward(begin, end, I, beta, theta, U_before, U, S, subtract, zero):  # type: ignore[no-untyped-def]
-    T, M = U.shape
+def _forward(begin, end, I, beta, theta, U_before, U, S, reset):  # type: ignore[no-untyped-def]
+    (T, M), moving = U.shape, I.shape[0] > 1
+    U, S, I = U.reshape(-1), S.reshape(-1), I.reshape(-1)
     for block in range(begin, end):
-        mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
+        m = block * BLOCK
+        count = min(BLOCK, M - m)
         for t in range(T):
-            U_last = U[t - 1, mine] if t > 0 else U_before[mine]
-            I_t = I[t, mine] if I.shape[0] > 1 else I[0, mine]
-            _step(U_last, I_t, beta[mine], theta[mine], subtract, zero, U[t, mine], S[t, mine])
+            now, u = t * M + m if moving else m, t * M + m
+            # (L1), (L2), (L3)
+            if t == 0:
+                charge(reset, U_before, m, I, now, beta, theta, m, U, u, S, u, count)
+            else:
+                charge(reset, U, u - M, I, now, beta, theta, m, U, u, S, u, count)
 
 
 @register_jitable
@@ -108,38 +94,73 @@ def _backward_kernel(formula: Formula) -> Kernel:
 
     @register_jitable
     def slopes(U_t, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
-        for m in range(len(slope)):
+        for m in range(len(U_t)):
             slope[m] = sigma(U_t[m] - theta[m], one, a, b)
 
     def backward(  # type: ignore[no-untyped-def]
-        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, subtract, zero, attached, constants,
+        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, reset, static, attached, constants,
         dI, dbeta, dtheta, dU,
     ):
-        T, M = U.shape
-        one = U.dtype.type(1)
+        M = U.shape[1]
+        slope, none = np.empty(min(BLOCK, M), U.dtype), np.zeros(min(BLOCK, M), U.dtype)
         for block in range(begin, end):
             mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
-            dI[:, mine], dbeta[mine], dtheta[mine], dU[mine] = 0, 0, 0, 0
-            none, slope = np.zeros(BLOCK, U.dtype)[: mine.stop - mine.start], np.empty(mine.stop - mine.start, U.dtype)
-            R_next, dR_next = np.empty_like(slope), np.zeros_like(slope)
-            for t in range(T - 1, -2, -1):
-                U_t = U[t, mine] if t >= 0 else U_before[mine]
-                dS_t = dS[t, mine] if t >= 0 and dS.shape[0] > 0 else none
-                dmem_t = dmem[t, mine] if t >= 0 and dmem.shape[0] > 0 else none
+            dbeta[mine], dtheta[mine], dU[mine] = 0, 0, 0
+            if len(static) > 0:
+                dI[0, mine] = 0
+            for t in range(len(U) - 1, -2, -1):
                 if recorded.shape[0] > 0:
-                    slope[:] = recorded[t + 1, mine]
+                    slope[: mine.stop - mine.start] = recorded[t + 1, mine]
                 else:
-                    slopes(U_t, theta[mine], one, a, b, slope)
-                _step_back(
-                    U_t, dS_t, dmem_t, slope, R_next, dR_next, beta[mine], theta[mine],
-                    subtract, zero, attached, constants, dbeta[mine], dtheta[mine], dU[mine],
-                )  # fmt: skip
-                if t >= 0:
-                    dI_t, dU_t = dI[t, mine] if dI.shape[0] > 1 else dI[0, mine], dU[mine]
-                    for m in range(len(dI_t)):
-                        dI_t[m] += dU_t[m]  # (L7)
+                    slopes(U[t, mine] if t >= 0 else U_before[mine], theta[mine], U.dtype.type(1), a, b, slope)
+                if attached or constants:
+                    _every_term(
+                        t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, attached, constants,
+                        dI, dbeta, dtheta, dU,
+                    )  # fmt: skip
+                else:
+                    _few_terms(t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU)
 
     return chunked_jit(backward)
+
+
+@register_jitable
+def _few_terms(  # type: ignore[no-untyped-def]
+    t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU
+):
+    """(L5), (L6), (L7) of one block and step: the reset detached, and no gradient of a constant wanted."""
+    M, m, count = U.shape[1], mine.start, mine.stop - mine.start
+    if t < 0:
+        credit(reset, (), none, 0, slope, none, 0, U_before, m, beta, theta, dU, m, slope, 0, count)
+        return
+    (dS_t, s), (dmem_t, r) = (dS.reshape(-1), t * M + m), (dmem.reshape(-1), t * M + m)
+    if dS.shape[0] == 0:
+        dS_t, s = none, 0
+    if dmem.shape[0] == 0:
+        dmem_t, r = none, 0
+    now = m if len(static) > 0 else t * M + m
+    credit(
+        reset, static, dS_t, s, slope, dmem_t, r, U.reshape(-1), t * M + m, beta, theta, dU, m, dI.reshape(-1), now, count
+    )
+
+
+@register_jitable
+def _every_term(  # type: ignore[no-untyped-def]
+    t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, attached, constants, dI, dbeta, dtheta, dU
+):
+    """(L4) to (L9) of one block and step."""
+    count = mine.stop - mine.start
+    dS_t = dS[t, mine] if t >= 0 and dS.shape[0] > 0 else none[:count]
+    dmem_t = dmem[t, mine] if t >= 0 and dmem.shape[0] > 0 else none[:count]
+    U_t, R_next, dR_next = U[t, mine] if t >= 0 else U_before[mine], np.empty(count, U.dtype), np.zeros(count, U.dtype)
+    _step_back(
+        U_t, dS_t, dmem_t, slope[:count], R_next, dR_next, beta[mine], theta[mine],
+        len(reset) == len(SUBTRACT), len(reset) == len(ZERO), attached, constants, dbeta[mine], dtheta[mine], dU[mine],
+    )  # fmt: skip
+    if t >= 0:
+        dI_t, dU_t = dI[0 if len(static) > 0 else t, mine], dU[mine]
+        for m in range(count):
+            dI_t[m] = dI_t[m] + dU_t[m] if len(static) > 0 else dU_t[m]  # (L7)
 
 
 def leaky_forward(
@@ -165,7 +186,7 @@ def leaky_forward(
     _forward(
         parts(U_before.size, BLOCK), rows(I, order), _per_neuron(clip01(beta), shape, order),
         _per_neuron(theta, shape, order), _per_neuron(U_before, shape, order), rows(U, order), rows(S, order),
-        reset_mechanism == "subtract", reset_mechanism == "zero",
+        RESETS[reset_mechanism],
     )  # fmt: skip
     static = I.shape[0] == 1 and T != 1
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
@@ -185,7 +206,7 @@ def leaky_backward(
         absent if dmem is None else rows(dmem, order), rows(U, order), _per_neuron(U_before, shape, order),
         _per_neuron(clip01(beta), shape, order), _per_neuron(theta, shape, order),
         absent if sigma.compiles else _recorded(cache, order), *sigma.constants(U.dtype)[1:],
-        reset_mechanism == "subtract", reset_mechanism == "zero", not detach_reset, constants,
+        RESETS[reset_mechanism], STATIC if static else (), not detach_reset, constants,
         rows(dI, order), *(rows(d, order)[0] for d in (dbeta, dtheta, dU_before)),
     )  # fmt: skip
     if not constants:

@@ -61,10 +61,9 @@ def _products_of_few(x, rows, L, row, listed, total):  # type: ignore[no-untyped
 @chunked_jit
 def _products(begin, end, X, rows, L, row, tile, b, Y):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k]: (D1), and (D2) without a bias."""
-    N, K = X.shape
-    flat, together = X.reshape(-1), len(tile)
+    (N, K), together = X.shape, len(tile)
     for chunk in range(begin, end):
-        total, listed = aligned(rows, together * L), np.empty(K + SLACK, np.int32)
+        total, x, listed = aligned(rows, together * L), aligned(rows, together * K), np.empty(K + SLACK, np.int32)
         first, last = chunk * ROWS, min((chunk + 1) * ROWS, N)
         few = _are_few(X, first, last)
         for n in range(first, last, together):
@@ -73,16 +72,31 @@ def _products(begin, end, X, rows, L, row, tile, b, Y):  # type: ignore[no-untyp
             if few:
                 for p in range(count):
                     _products_of_few(X[n + p], rows, L, row, listed, total[p * L : (p + 1) * L])
-            elif count == together:
-                for lane in range(0, L, ROUND * len(row)):
-                    add_tile(tile, row, flat, n * K, K, 1, rows, lane, L, K, total, lane, L)
             else:
                 for p in range(count):
-                    for lane in range(0, L, ROUND * len(row)):
-                        add_tile(ONE, row, flat, (n + p) * K, 0, 1, rows, lane, L, K, total, p * L + lane, 0)
+                    _put(X[n + p], x[p * K : (p + 1) * K])
+                for lane in range(0, L, ROUND * len(row)):
+                    add_tile(tile, row, x, 0, K, 1, rows, lane, L, K, total, lane, L)
             for p in range(count):
-                for m in range(Y.shape[1]):
-                    Y[n + p, m] = total[p * L + m] + b[m]
+                _put_sum(total[p * L : (p + 1) * L], b, Y[n + p])
+
+
+@register_jitable
+def _add(part, total):  # type: ignore[no-untyped-def]
+    for k in range(len(part)):
+        total[k] += part[k]
+
+
+@register_jitable
+def _put(x, numbers):  # type: ignore[no-untyped-def]
+    for k in range(len(x)):
+        numbers[k] = x[k]
+
+
+@register_jitable
+def _put_sum(total, b, y):  # type: ignore[no-untyped-def]
+    for m in range(len(y)):
+        y[m] = total[m] + b[m]
 
 
 @chunked_jit
@@ -126,8 +140,7 @@ def _multiply_all(dY, X, begin, end, tile, dW):  # type: ignore[no-untyped-def]
         for first in range(begin, end, BLOCK):
             width = min(BLOCK, end - first)
             for n in range(terms):
-                for q in range(width):
-                    x[n * BLOCK + q] = X[start + n, first + q]
+                _put(X[start + n, first : first + width], x[n * BLOCK : n * BLOCK + width])
             part[:] = 0
             for lane in range(0, BLOCK, ROUND * len(SPREAD)):
                 for m in range(0, M - together + 1, together):
@@ -137,8 +150,7 @@ def _multiply_all(dY, X, begin, end, tile, dW):  # type: ignore[no-untyped-def]
                     at = m * BLOCK + lane
                     add_tile(ONE, SPREAD, deltas, start * M + m, 0, M, x, lane, BLOCK, terms, part, at, 0)
             for m in range(M):
-                for q in range(width):
-                    dW[m, first + q] += part[m * BLOCK + q]
+                _add(part[m * BLOCK : m * BLOCK + width], dW[m, first : first + width])
 
 
 @jit
@@ -191,4 +203,4 @@ def _padded(rows: Array) -> tuple[Array, int, tuple[int, ...], tuple[int, ...]]:
     L = padded_lanes(rows.shape[1])
     flat = aligned_zeros((len(rows), L), rows)
     flat[:, : rows.shape[1]] = rows
-    return flat.reshape(-1), L, row_of(L), as_many_as_fit(row_of(L), rows.itemsize, 16, 4)
+    return flat.reshape(-1), L, row_of(L), as_many_as_fit(row_of(L), rows.itemsize, 16, 8)
