@@ -10,6 +10,7 @@ from npsnn import _check, _threads, backends, tiles
 from npsnn._check import Array
 from npsnn.generator import Generator
 from npsnn.layer import Layer
+from npsnn.layers import Flatten
 from npsnn.neuron import Leaky
 from npsnn.pairs import pair_up
 from npsnn.parameters import FlatParams
@@ -77,7 +78,8 @@ class Sequential:
 
     `dtype` is float32 or float64; `backend` is "reference" (NumPy, the law), "cpu" (Numba) or "auto" ("cpu" where
     Numba is installed); `seed` is an int or a `Generator`, from which the weights are drawn as PyTorch draws them
-    (C10). Attributes: `layers`, `params`, `dtype`, `backend`.
+    (C10). `memory_budget`, in bytes, bounds what a tape takes: where everything that backward needs would take more, some
+    of it is computed again; the bits are the same. Attributes: `layers`, `params`, `dtype`, `backend`, `memory_budget`.
 
     Example
     -------
@@ -94,7 +96,12 @@ class Sequential:
     """
 
     def __init__(
-        self, *layers: Layer, dtype: Any = np.float32, backend: str = "auto", seed: int | Generator = 0
+        self,
+        *layers: Layer,
+        dtype: Any = np.float32,
+        backend: str = "auto",
+        seed: int | Generator = 0,
+        memory_budget: int | None = None,
     ) -> None:
         if not layers:
             raise ValueError("Sequential: needs at least one layer")
@@ -107,6 +114,7 @@ class Sequential:
             raise TypeError(f"Sequential: dtype must be float32 or float64, got {dtype and np.dtype(dtype)}")
         self.dtype = np.dtype(dtype)
         self.backend = backends.resolve(backend)
+        self.memory_budget = None if memory_budget is None else _check.whole(memory_budget, "memory_budget", 1)
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         self._params = FlatParams.pack([layer.init_params(generator, self.dtype) for layer in layers], self.dtype)
 
@@ -175,9 +183,9 @@ class Sequential:
         grads: dict[str, Any] = {}
         for slot in self._params.slots:
             name = f"{slot.layer}.{slot.name}"
-            total = parts[0][name]
-            for k, part in enumerate(parts[1:]):
-                total = np.add(total, part[name], out=total if k else None)
+            total = np.array(parts[0][name])
+            for part in parts[1:]:
+                total += part[name]
             _check.finite(total, f"the gradient of {slot.name}", self._where(slot.layer))
             grads[name] = total
         return grads
@@ -240,10 +248,12 @@ class Sequential:
         """A table for one sample of `input_shape`: layer, output shape, parameters, bytes that the tape keeps."""
         T = _check.whole(num_steps, "num_steps")
         shape = (1, 1, *(_check.whole(n, "input_shape") for n in input_shape))
+        kind, spikes = self.dtype, tiles.spikes_dtype(backends.load(self.backend), self.dtype)
         rows = [("layer", "output shape", "parameters", "tape bytes")]
         total = 0
         for i, layer in enumerate(self.layers):
-            kept = layer.cache_bytes(shape, T, self.dtype)
+            kept = layer.cache_bytes(shape, T, self.dtype if isinstance(layer, Leaky) else kind)
+            kind = spikes if isinstance(layer, Leaky) else kind if isinstance(layer, Flatten) else self.dtype
             shape = layer.out_shape(shape, self._where(i))
             shape = (T, *shape[1:]) if isinstance(layer, Leaky) else shape
             count = sum(v.size for v in self._params.of_layer(i).values())
@@ -288,7 +298,10 @@ class Sequential:
         mem_rec = np.empty_like(spk_rec) if fires else None
         after = tuple(np.empty(n, self.dtype) for n in tiles.membrane_shapes(run.items, x.shape))
         out = tiles.Outputs(spk_rec, mem_rec, after)
-        kept = [True] * len(run.cuts.steps) if keep else None
+        kept = (True,) * len(run.cuts.steps) if keep else None
+        if keep and self.memory_budget is not None:
+            need = tiles.needs(run, x.shape, self.dtype)
+            kept = tiles.kept_blocks(run, need, self.memory_budget, _threads.count())
         chunks: list[Any] = [None] * len(run.cuts.samples)
 
         def work(begin: int, end: int) -> None:

@@ -1,5 +1,6 @@
 """All parameters of a network in one flat vector, seen by name (floor 2)."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -81,8 +82,10 @@ class FlatParams:
 
     def _views(self) -> Iterator[tuple[Slot, Array]]:
         for slot in self.slots:
-            size = int(np.prod(slot.shape))
-            yield slot, self.flat[slot.start : slot.start + size].reshape(slot.shape)
+            yield slot, self._view(slot)
+
+    def _view(self, slot: Slot) -> Array:
+        return self.flat[slot.start : slot.start + math.prod(slot.shape)].reshape(slot.shape)
 
     def named(self) -> NamedViews:
         """Full name -> live view."""
@@ -90,7 +93,7 @@ class FlatParams:
 
     def of_layer(self, i: int) -> dict[str, Array]:
         """Short name -> live view, of one layer."""
-        return {slot.name: view for slot, view in self._views() if slot.layer == i}
+        return {slot.name: self._view(slot) for slot in self.slots if slot.layer == i}
 
     def copy(self) -> "FlatParams":
         """The same slots over a copy of the vector."""

@@ -271,3 +271,54 @@ def membrane_shapes(items: Items, shape: Shape) -> list[Shape]:
         if isinstance(layer, Leaky):
             shapes.append(shape[1:])
     return shapes
+
+
+class Needs(NamedTuple):
+    """Bytes that a tape takes for a whole batch."""
+
+    once: int  # whatever T is: x, where it is static, and what its prefix keeps
+    step: int  # for every step: x, where it varies, and the caches
+    state: int  # between two blocks: the membranes
+
+
+def needs(run: Run, shape: Shape, dtype: np.dtype[Any]) -> Needs:
+    """What a run on an input of `shape` (T or 1, B, *features) needs, if it keeps everything."""
+    state = sum(math.prod(n) for n in membrane_shapes(run.items, shape)) * dtype.itemsize
+    shape, kind, before = (1, *shape[1:]), dtype, math.prod(shape[1:]) * dtype.itemsize
+    once, step = (before, 0) if run.lead else (0, before)
+    for k, (_, layer) in enumerate(run.items):
+        kept = layer.cache_bytes(shape, 1, dtype if isinstance(layer, Leaky) else kind)
+        once, step = (once + kept, step) if k < run.lead else (once, step + kept)
+        kind = spikes_dtype(run.ops, dtype) if isinstance(layer, Leaky) else dtype
+        shape = layer.out_shape(shape)
+    return Needs(once, step, state)
+
+
+def spikes_dtype(ops: Backend, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """In which a neuron's spikes come: a byte each from the compiled one."""
+    return dtype if ops.name == "reference" else np.dtype(bool)
+
+
+def kept_blocks(run: Run, need: Needs, budget: int, threads: int) -> tuple[bool, ...]:
+    """Of every block whether its caches are kept; the others are computed again in backward, from their membranes.
+
+    As many are kept as a budget in bytes allows, the last ones, which backward needs first. ValueError where not even
+    the membranes between the blocks fit, and one block of as many chunks as there are threads.
+    """
+    steps = [end - begin for begin, end in run.cuts.steps]
+    everything = need.once + need.step * sum(steps)
+    if everything <= budget:
+        return (True,) * len(steps)
+    samples = [end - begin for begin, end in run.cuts.samples]
+    again = need.step * max(steps) * max(samples) * min(threads, len(samples)) // sum(samples)
+    room = budget - need.once - need.state * len(steps) - again
+    if room < 0:
+        raise ValueError(
+            f"memory_budget is {budget:,} bytes; a tape of {len(steps)} blocks of steps needs {budget - room:,} at least, "
+            f"and {everything:,} to compute nothing twice"
+        )
+    kept = [False] * len(steps)
+    for b in reversed(range(len(steps))):
+        room -= need.step * steps[b]
+        kept[b] = room >= 0
+    return tuple(kept)

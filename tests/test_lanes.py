@@ -16,8 +16,8 @@ RANGES = [(0, 40), (3, 17), (5, 6), (9, 9)]
 
 
 @jit
-def _add_ones(*args):
-    _lanes.add_ones(*args)
+def _sum_ones(*args):
+    _lanes.sum_ones(*args)
 
 
 @jit
@@ -51,8 +51,28 @@ def _list_nonzero(*args):
 
 
 @jit
-def _copy_list(*args):
-    _lanes.copy_list(*args)
+def _add_piece(*args):
+    _lanes.add_piece(*args)
+
+
+@jit
+def _add_labelled(*args):
+    _lanes.add_labelled(*args)
+
+
+@jit
+def _copy(*args):
+    _lanes.copy(*args)
+
+
+@jit
+def _charge(*args):
+    _lanes.charge(*args)
+
+
+@jit
+def _credit(*args):
+    _lanes.credit(*args)
 
 
 class Drawing:
@@ -77,25 +97,40 @@ def same(compiled, plain, expected, exact):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", ROWS, ids=len)
 @pytest.mark.parametrize("first, last", RANGES)
-def test_add_ones(row, dtype, first, last):
+def test_sum_ones(row, dtype, first, last):
     d = Drawing(dtype)
     plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
-    _lanes._add_ones(row, d.table, 7, d.offsets, first, last, plain, 11)
-    _add_ones(row, d.table, 7, d.offsets, first, last, compiled, 11)
-    expected[11 : 11 + 16 * len(row)] += d.rows(7, row, d.offsets[first:last]).sum(axis=0)
+    _lanes._sum_ones(row, d.table, 7, d.offsets, first, last, d.table, 5, plain, 11)
+    _sum_ones(row, d.table, 7, d.offsets, first, last, d.table, 5, compiled, 11)
+    size = 16 * len(row)
+    expected[11 : 11 + size] = d.rows(7, row, d.offsets[first:last]).sum(axis=0) + d.table[5 : 5 + size]
     same(compiled, plain, expected, d.exact)
+
+
+def test_sum_ones_adds_the_row_last():
+    """In float32 1e8 + (1 - 1e8) is 0 or 8, and (1e8 + 1) - 1e8 is 0: what is listed is summed up first."""
+    table, start = np.repeat(np.float32([1, 1, 1e8]), 16), np.full(16, -1e8, np.float32)
+    for sum_ones in (_lanes._sum_ones, _sum_ones):
+        out = np.empty(16, np.float32)
+        sum_ones((0,), table, 0, np.int32([32, 0, 16]), 0, 3, start, 0, out, 0)
+        assert (out == 0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("first, last", [(0, 30), (3, 17), (5, 6), (9, 9)])
-def test_add_rows(row, dtype, first, last):
+@pytest.mark.parametrize("spikes", [False, True])
+def test_add_rows(row, rows, dtype, first, last, spikes):
     d = Drawing(dtype)
+    numbers = d.numbers > 0 if spikes else d.numbers
     plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
-    _lanes._add_rows(row, d.table, 7, 5, d.numbers, 3, d.listed, first, last, plain, 11)
-    _add_rows(row, d.table, 7, 5, d.numbers, 3, d.listed, first, last, compiled, 11)
+    _lanes._add_rows((0,) * rows, row, d.table, 7, 5, 21, numbers, 3, d.listed, first, last, plain, 11, 67)
+    _add_rows((0,) * rows, row, d.table, 7, 5, 21, numbers, 3, d.listed, first, last, compiled, 11, 67)
     k = d.listed[first:last]
-    expected[11 : 11 + 16 * len(row)] += d.numbers.astype(float)[3 + k] @ d.rows(7, row, 5 * k)
+    for r in range(rows):
+        at = 11 + 67 * r
+        expected[at : at + 16 * len(row)] += numbers.astype(float)[3 + k] @ d.rows(7 + 21 * r, row, 5 * k)
     same(compiled, plain, expected, d.exact)
 
 
@@ -104,10 +139,10 @@ def test_add_rows_sums_from_zero():
     table = np.repeat(np.float32([1, -1]), 16)
     for add in (_lanes._add_rows, _add_rows):
         out = np.full(16, 1e8, np.float32)
-        add((0,), table, 0, 16, np.float32([3, 3]), 0, np.int32([0, 1]), 0, 2, out, 0)
+        add((0,), (0,), table, 0, 16, 0, np.float32([3, 3]), 0, np.int32([0, 1]), 0, 2, out, 0, 0)
         assert (out == 1e8).all()
         out = np.full(16, 1.0, np.float32)
-        add((0,), table, 0, 16, np.float32([1e8, 1e8]), 0, np.int32([0, 1]), 0, 2, out, 0)
+        add((0,), (0,), table, 0, 16, 0, np.float32([1e8, 1e8]), 0, np.int32([0, 1]), 0, 2, out, 0, 0)
         assert (out == 1).all()
 
 
@@ -161,34 +196,120 @@ def test_add_tile(row, tile, dtype, terms):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", ROWS, ids=len)
 @pytest.mark.parametrize("terms", [1, 2, 9])
-def test_largest(row, dtype, terms):
-    """Of ties the first; NaN is the largest, and of NaNs the first."""
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 70])
+@pytest.mark.parametrize("labels", [np.uint8, np.uint16])
+def test_largest(row, dtype, terms, count, labels):
+    """Of ties the first; NaN is the largest, and of NaNs the first. What lies beyond `count` is left alone."""
     d = Drawing(dtype)
     d.table[:] = np.round(d.table * 2)
     d.table[::37] = np.nan
     d.table[::41] = np.inf
     d.table[5::7] = -0.0
-    size = 16 * len(row)
+    size, label = min(count, 16 * len(row)), np.arange(200, 209, dtype=labels)
     got = []
     for largest in (_lanes._largest, _largest):
-        best, which = np.full(90, 7, dtype), np.full(90, -1, np.int32)
-        largest(row, d.table, 3, d.offsets, terms, best, which, 6)
+        best, which = np.full(90, 7, dtype), np.full(90, 99, labels)
+        largest(row, d.table, 3, d.offsets, label, terms, best, which, 6, count)
         got.append((best.tobytes(), which.tobytes()))
     assert got[0] == got[1]
-    rows = d.rows(3, row, d.offsets[:terms])
+    rows = d.rows(3, row, d.offsets[:terms])[:, :size]
     expected = np.argmax(rows, axis=0)
-    np.testing.assert_array_equal(which[6 : 6 + size], expected)
+    np.testing.assert_array_equal(which[6 : 6 + size], label[expected])
     np.testing.assert_array_equal(best[6 : 6 + size], rows[expected, np.arange(size)])
-    assert (which[:6] == -1).all() and (which[6 + size :] == -1).all()
+    assert (which[:6] == 99).all() and (which[6 + size :] == 99).all()
     assert (best[:6] == 7).all() and (best[6 + size :] == 7).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", ROWS, ids=len)
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 63, 70])
+def test_add_piece_and_what_is_labelled(row, dtype, count):
+    d = Drawing(dtype)
+    size = min(count, 16 * len(row))
+    for labels in (np.uint8, np.uint16, np.uint32):
+        label = (np.arange(600) % 3 + 254).astype(labels)
+        for theirs in (1, 255):
+            plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
+            _lanes._add_labelled(row, d.table, label, 7, theirs, count, plain, 11)
+            _add_labelled(row, d.table, label, 7, theirs, count, compiled, 11)
+            expected[11 : 11 + size] += (d.table * (label == theirs))[7 : 7 + size]
+            same(compiled, plain, expected, d.exact)
+    plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
+    _lanes._add_piece(row, d.table, 7, count, plain, 11)
+    _add_piece(row, d.table, 7, count, compiled, 11)
+    expected[11 : 11 + size] += d.table[7 : 7 + size]
+    same(compiled, plain, expected, d.exact)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "bool"])
+def test_copy(dtype):
+    source = (Drawing("float64").table * 3).astype(dtype)
+    for count in (0, 1, 37):
+        for copy in (_lanes._copy, _copy):
+            out = np.zeros(50, dtype)
+            copy(source, 5, count, out, 9)
+            expected = np.zeros(50, dtype)
+            expected[9 : 9 + count] = source[5 : 5 + count]
+            np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reset", _lanes.RESETS)
+@pytest.mark.parametrize("count", [1, 16, 39])
+def test_charge(reset, dtype, count):
+    d, mode = Drawing(dtype), _lanes.RESETS[reset]
+    beta, theta = np.abs(d.table) / 2, np.abs(d.table[::-1]).copy()
+    theta[5 : 5 + count : 3] = d.table[2 : 2 + count : 3]  # U at theta: no spike, no reset
+    got = []
+    for charge in (_lanes._charge, _charge):
+        U, S = d.out.copy(), np.ones(400, bool)
+        charge(mode, d.table, 2, d.table, 99, beta, theta, 5, U, 11, S, 13, count)
+        got.append((U.tobytes(), S.tobytes()))
+    assert got[0] == got[1]
+    here = slice(5, 5 + count)
+    last, now = d.table[2 : 2 + count].astype(float), d.table[99 : 99 + count].astype(float)
+    R = last > theta[here]
+    kept = last * ~R if reset == "zero" else last
+    expected = beta[here] * kept + now - (R * theta[here] if reset == "subtract" else 0)
+    np.testing.assert_allclose(U[11 : 11 + count], expected, **d.exact)
+    np.testing.assert_array_equal(S[13 : 13 + count], U[11 : 11 + count] > theta[here])
+    np.testing.assert_array_equal(np.delete(U, slice(11, 11 + count)), np.delete(d.out, slice(11, 11 + count)))
+    assert np.delete(S, slice(13, 13 + count)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reset", _lanes.RESETS)
+@pytest.mark.parametrize("static", [(), (0,)], ids=["varying", "static"])
+@pytest.mark.parametrize("count", [1, 16, 39])
+def test_credit(reset, static, dtype, count):
+    d, mode = Drawing(dtype), _lanes.RESETS[reset]
+    beta, theta, slope = np.abs(d.table) / 2, np.abs(d.table[::-1]).copy(), d.table[300:].copy()
+    theta[5 : 5 + count : 3] = d.table[2 : 2 + count : 3]
+    got = []
+    for credit in (_lanes._credit, _credit):
+        dU, dI = d.out.copy(), d.out[::-1].copy()
+        credit(mode, static, d.table, 50, slope, d.table, 70, d.table, 2, beta, theta, dU, 5, dI, 9, count)
+        got.append((dU.tobytes(), dI.tobytes()))
+    assert got[0] == got[1]
+    kept = beta[5 : 5 + count].astype(float)
+    if reset == "zero":
+        kept = kept * (d.table[2 : 2 + count] <= theta[5 : 5 + count])
+    d64 = d.table.astype(float)
+    expected = d64[50 : 50 + count] * slope[:count] + d64[70 : 70 + count] + d.out[5 : 5 + count] * kept
+    np.testing.assert_allclose(dU[5 : 5 + count], expected, **d.exact)
+    before = d.out[::-1][9 : 9 + count] if static else 0
+    np.testing.assert_allclose(dI[9 : 9 + count], expected + before, **d.exact)
+    np.testing.assert_array_equal(np.delete(dU, slice(5, 5 + count)), np.delete(d.out, slice(5, 5 + count)))
+    np.testing.assert_array_equal(np.delete(dI, slice(9, 9 + count)), np.delete(d.out[::-1], slice(9, 9 + count)))
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "bool"])
 def test_list_nonzero(dtype):
     rng = np.random.default_rng(0)
     for terms in range(66):
         numbers = (rng.standard_normal(5 + terms) * (rng.random(5 + terms) < 0.4)).astype(dtype)
-        numbers[4::9], numbers[8::11] = np.nan, -0.0
+        if dtype != "bool":
+            numbers[4::9], numbers[8::11] = np.nan, -0.0
         expected = [7 + 3 * q for q in range(terms) if numbers[5 + q] != 0]
         for list_nonzero in (_lanes._list_nonzero, _list_nonzero):
             listed = np.full(2 + len(expected) + _lanes.SLACK, -1, np.int32)
@@ -226,29 +347,21 @@ def test_list_nonzero_reads_nothing_beyond_its_numbers():
     assert done.returncode < 0, "the guard did not guard"
 
 
-def test_copy_list():
-    for length in range(40):
-        source = np.arange(4 + length + _lanes.SLACK, dtype=np.int32)
-        for copy_list in (_lanes._copy_list, _copy_list):
-            out = np.full(2 + length + _lanes.SLACK, -1, np.int32)
-            copy_list(source, 4, 4 + length, 100, out, 2)
-            assert out[: 2 + length].tolist() == [-1, -1, *range(104, 104 + length)]
-            assert copy_list is _copy_list or (out[2 + length :] == -1).all()
-
-
-def test_every_product_is_rounded_before_it_is_added():
-    """1 + 2^-30 squared is 1 + 2^-29 when rounded to double, and a fused product would keep its 2^-60."""
-    x = 1 + 2.0**-30
+def test_a_product_and_its_sum_are_rounded_once_where_the_processor_can():
+    """1 + 2^-30 squared is 1 + 2^-29 + 2^-60: rounded before it is added, it loses its last part."""
+    x, left = 1 + 2.0**-30, 2.0**-60 if _lanes.FUSED else 0
     table, numbers, listed = np.full(16, x), np.array([x]), np.zeros(1, np.int32)
-    out = np.full(16, -1 - 2.0**-29)
-    _add_rows((0,), table, 0, 0, numbers, 0, listed, 0, 1, out, 0)
-    assert not out.any()
-    out = np.full(16, -1 - 2.0**-29)
+    start = np.full(16, -1 - 2.0**-29)
+    out = start.copy()
     _spread_row((0,), table, 0, numbers, 0, listed, 0, 1, out, 0, 0)
-    assert not out.any()
-    out = np.full(16, -1 - 2.0**-29)
+    assert (out == left).all()
+    out = start.copy()
     _add_tile((0,), (0,), numbers, 0, 0, 0, table, 0, 0, 1, out, 0, 0)
-    assert not out.any()
+    assert (out == left).all()
+    both = np.concatenate([start, table])  # add_rows sums from zero: 1 * start, then x * x
+    out = np.zeros(16)
+    _add_rows((0,), (0,), both, 0, 16, 0, np.array([1, x]), 0, np.array([0, 1], np.int32), 0, 2, out, 0, 0)
+    assert (out == left).all()
 
 
 @pytest.mark.parametrize(

@@ -362,15 +362,14 @@ def test_snntorchs_neuron_buffers_are_held_against_the_network():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_summary_counts_parameters_and_the_bytes_of_the_tape(rng, dtype):
-    net = small("reference", dtype)
+def test_summary_counts_parameters_and_the_bytes_of_the_tape(rng, dtype, backend):
+    net = small(backend, dtype)
     text = net.summary((2, 9, 8), num_steps=6)
     x = images(rng, net, B=1)
-    caches = net.forward(x, 6)[2].caches
-    kept = [
-        caches[0].cache.conv.X.nbytes, caches[0].cache.pool.place.nbytes, caches[2].U.nbytes, 0,
-        caches[4].cache.X.nbytes, caches[5].U.nbytes,
-    ]  # fmt: skip
+    (chunk,) = net.forward(x, 6)[2].chunks
+    conv, (first, linear, last) = chunk.prefix[0].cache, chunk.blocks[0].caches
+    X = linear.linear.cache.X.nbytes
+    kept = [conv.conv.X.nbytes, conv.pool.place.nbytes, first.U.nbytes, 0, X, last.U.nbytes]
     lines = text.splitlines()
     assert [int(line.split()[-1].replace(",", "")) for line in lines[2:8]] == kept
     assert lines[-1].split() == ["total", "T", "=", "6", str(net.flat_params.size), f"{sum(kept):,}"]

@@ -27,7 +27,7 @@ from npsnn.surrogate import Formula, Surrogate
 
 Array = np.ndarray[Any, Any]
 
-BLOCK = 4096
+BLOCK = 1024
 STATIC = (0,)
 
 
@@ -202,7 +202,7 @@ def leaky_backward(
     dbeta, dtheta, dU_before = (empty((1, *shape), U.dtype, order) for _ in range(3))
     absent = np.empty((0, U_before.size), U.dtype)
     _backward_kernel(sigma.formula)(
-        parts(U_before.size, BLOCK), absent if dS is None else rows(dS, order),
+        parts(U_before.size, BLOCK), absent if dS is None else rows(dS.astype(U.dtype, copy=False), order),
         absent if dmem is None else rows(dmem, order), rows(U, order), _per_neuron(U_before, shape, order),
         _per_neuron(clip01(beta), shape, order), _per_neuron(theta, shape, order),
         absent if sigma.compiles else _recorded(cache, order), *sigma.constants(U.dtype)[1:],

@@ -107,38 +107,54 @@ def test_an_image_does_not_depend_on_its_neighbours(dtype):
 
 
 @jit
-def _both_ways(X, Wt, s, rooms, dWt):
+def _scratch(X, Wt, s, rows):
+    return image.scratch(X, Wt, s, rows)
+
+
+@jit
+def _both_ways(X, Wt, b, s, rooms, dWt):
     """acc of one image in rooms[0] and rooms[1], then dWt[0] and dWt[1] from rooms[2]: by spikes, and by numbers."""
-    room = rooms[0]
-    image.put_channels_last(X, s, room.image)
-    image._list_pixels(room.image, s, room.listed, room.starts)
-    image._convolve_spikes(Wt, s, room.listed, room.starts, room.window, room.rows)
-    image._convolve_numbers(room.image, Wt, s, rooms[1].rows)
-    image._list_rows(X, s, room.listed, room.starts)
-    image._weight_gradient_of_spikes(rooms[2].rows, s, room.listed, room.starts, dWt[0])
-    image._weight_gradient_of_numbers(room.image, rooms[2].rows, s, dWt[1])
+    padded, numbers = image.surround(X, s, rooms[0].image), rooms[0].numbers
+    image._put(padded, numbers)
+    image._convolve_spikes(padded, Wt, b, s, rooms[0])
+    image._convolve_numbers(numbers, Wt, s, rooms[1].rows)
+    image._list_channels(padded, s, rooms[2])
+    image._weight_gradient_of_spikes(s, rooms[2], dWt[0])
+    image._weight_gradient_of_numbers(numbers, rooms[2].rows, s, dWt[1])
 
 
 @pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("kind", [float, bool], ids=["numbers", "bool"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_spikes_have_the_bits_of_numbers(case, dtype, density):
+def test_spikes_have_the_bits_of_numbers(case, dtype, kind, density):
     shape = (1, *case[1:4])
-    _, W, _, dY, settings = draw(case, dtype, zeros=0)
+    _, W, b, dY, settings = draw(case, dtype, zeros=0)
     rng = np.random.default_rng(3)
-    X = (rng.random(shape) < density).astype(dtype)
+    X = (rng.random(shape) < density).astype(bool if kind is bool else dtype)
     s = image.sizes(X, W, **settings)
     (H_out, W_out), (_, kw), O = s.shape, s.kernel, s.channels[1]
-    rooms = [image.scratch(X, s, n) for n in (H_out * W_out, H_out * W_out, H_out * s.seen[1] + kw - 1)]
+    Wt, bias = image.rows_of_outputs(W, s.L), image.padded_bias(b, W, s.L)
+    rooms = [_scratch(X, Wt, s, n) for n in (H_out * W_out, H_out * W_out, H_out * s.seen[1] + kw - 1)]
     for o, y, x in np.ndindex(O, H_out, W_out):
         rooms[2].rows[(y * s.seen[1] + x * s.stride[1] + kw - 1) * s.L + o] = dY[0, o, y, x]
     dWt = rng.standard_normal((1, W[0].size * s.L)).astype(dtype).repeat(2, axis=0)
     before = dWt[0].copy()
-    _both_ways(X.reshape(-1), image.rows_of_outputs(W, s.L), s, tuple(rooms), dWt)
+    _both_ways(image.flat(X)[0], Wt, bias, s, tuple(rooms), dWt)
+    rooms[1].rows[:] += np.tile(bias, H_out * W_out)
     same_bits((rooms[0].rows, dWt[0]), (rooms[1].rows, dWt[1]))
-    fires = reference.conv2d_forward(X, np.ones_like(W), None, **settings)[0].any()
-    assert rooms[0].rows.any() == fires
+    fires = reference.conv2d_forward(X.astype(dtype), np.ones_like(W), None, **settings)[0].any()
+    assert (rooms[0].rows != np.tile(bias, H_out * W_out)).any() == fires
     assert (dWt[0] != before).any() == fires
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_byte_a_spike_has_the_bits_of_numbers(case, dtype):
+    for density in (0.2, 0.6):
+        X, W, b, dY, settings = draw(case, dtype)
+        X = np.random.default_rng(4).random(X.shape) < density
+        same_bits(both(cpu, X, W, b, dY, settings), both(cpu, X.astype(dtype), W, b, dY, settings))
 
 
 @jit
@@ -161,16 +177,11 @@ def test_fires_seldom():
 
 @pytest.mark.parametrize(
     "C, width, O, kernel, lists",
-    [
-        (1, 2**13, 64, 1, True),
-        (1, 2**13 - 1, 65, 1, False),
-        (2**12, 2**13 - 1, 64, 1, True),
-        (2**12, 2**13, 64, 1, False),
-    ]
+    [(1, 2**13, 64, 1, True), (1, 2**13 - 1, 65, 1, False)]
     + [(2**11, 127, 64, 127, True), (2**13, 64, 64, 64, False)],
 )
 def test_where_32_bits_do_not_suffice_nothing_is_listed(C, width, O, kernel, lists):
-    """2^31 is 2^13 rows of 2^12 columns of 64; 2^12 channels of 2^13 columns; 64 x 64 x 2^13 weights, each times 64."""
+    """2^31 is 2^13 rows of 2^12 columns of 64; 64 rows of 64 columns of 2^13 channels, each times 64."""
     height = 2**12 - 1 if C == 1 else kernel
     X, W = (np.broadcast_to(np.float32(0), n) for n in ((1, C, height, width), (O, C, kernel, kernel)))
     assert image.sizes(X, W, (1, 1), (0, 0)).lists == lists

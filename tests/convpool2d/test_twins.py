@@ -92,6 +92,15 @@ def test_dyadic_bits_are_the_laws(case, dtype, spikes):
     same_bits(both(cpu, *drawing), both(reference, *drawing))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_byte_a_spike_has_the_bits_of_numbers(case, dtype):
+    for density in (0.2, 0.6):
+        X, W, b, dY, settings = draw(case, dtype)
+        X = np.random.default_rng(4).random(X.shape) < density
+        same_bits(both(cpu, X, W, b, dY, settings), both(cpu, X.astype(dtype), W, b, dY, settings))
+
+
 def test_a_tie_that_the_bias_makes_goes_to_the_first(dtype="float32"):
     """2^-30 and 0 differ, 1 + 2^-30 and 1 + 0 do not in float32: the bias is added before the maximum is taken."""
     X = np.array([[[[0.0, 2.0**-30], [0.0, 0.0]]]], dtype)

@@ -50,7 +50,7 @@ def both(op, I, beta, theta, U_before, dS, dmem, **settings):
     """(S, U, dI, dbeta, dtheta, dU_before)."""
     settings = {"num_steps": T, "sigma": ARITHMETIC["fast_sigmoid"], **settings}
     S, cache = op.leaky_forward(I, beta, theta, U_before, **settings)
-    return (S, cache.U, *op.leaky_backward(dS, dmem, cache))
+    return (S.astype(cache.U.dtype), cache.U, *op.leaky_backward(dS, dmem, cache))
 
 
 def test_signatures_are_the_laws():
@@ -67,7 +67,8 @@ def test_forward_has_the_laws_bits(reset, static, dtype):
         settings = {"num_steps": T, "sigma": surrogate.atan(), "reset_mechanism": reset, "detach_reset": False}
         S, cache = cpu.leaky_forward(I, beta, theta, U_start, **settings)
         S_law, law = reference.leaky_forward(I, beta, theta, U_start, **settings)
-        same_bits((S, *cache[:4]), (S_law, *law[:4]))
+        assert S.dtype == bool
+        same_bits((S.astype(dtype), *cache[:4]), (S_law, *law[:4]))
         assert cache[4:] == law[4:]
         assert 0.1 < S.mean() < 0.9
 
@@ -97,6 +98,45 @@ def test_a_surrogate_that_does_not_compile_has_the_laws_bits(name, dtype):
     for reset, detach in itertools.product(RESETS, (True, False)):
         settings = {"sigma": RECORDED[name], "reset_mechanism": reset, "detach_reset": detach}
         same_bits(both(cpu, *drawing, **settings), both(reference, *drawing, **settings))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["fast_sigmoid", "triangular", "SSO"])
+def test_without_the_constants_gradients_the_rest_has_the_laws_bits(name, dtype):
+    sigma = (ARITHMETIC | RECORDED)[name]
+    for static, reset, detach in itertools.product((False, True), RESETS, (True, False)):
+        I, beta, theta, U_before, dS, dmem = draw(dtype, static=static)
+        settings = {"num_steps": T, "sigma": sigma, "reset_mechanism": reset, "detach_reset": detach}
+        for given in ((dS, dmem), (None, dmem), (dS, None)):
+            ours, law = (
+                op.leaky_backward(*given, op.leaky_forward(I, beta, theta, U_before, **settings)[1], constants=False)
+                for op in (cpu, reference)
+            )
+            assert ours[1] is ours[2] is law[1] is law[2] is None
+            same_bits(ours, law)
+
+
+def test_more_neurons_than_a_block_holds_and_a_cut_block():
+    rng = np.random.default_rng(2)
+    N = 2 * cpu.BLOCK + 3
+    I, dS = rng.normal(0.5, 1, (3, 1, N)), rng.normal(size=(3, 1, N))
+    drawing = (I, np.array(0.9), np.array(1.0), None, dS, None)
+    ours, law = (both(op, *drawing, num_steps=3) for op in (cpu, reference))
+    same_bits(ours[:3], law[:3])
+    settings = {"num_steps": 3, "sigma": ARITHMETIC["fast_sigmoid"]}
+    caches = [op.leaky_forward(I, np.array(0.9), np.array(1.0), **settings)[1] for op in (cpu, reference)]
+    same_bits(*(op.leaky_backward(dS, None, c, constants=False) for op, c in zip((cpu, reference), caches, strict=True)))
+
+
+def test_images_whose_channels_lie_last_stay_so():
+    I, beta, theta, U_before, dS, dmem = draw("float64")
+    last = np.ascontiguousarray(np.moveaxis(I, 2, -1))
+    last = np.moveaxis(last, -1, 2)
+    same_bits(both(cpu, last, beta, theta, U_before, dS, dmem), both(cpu, I, beta, theta, U_before, dS, dmem))
+    S, cache = cpu.leaky_forward(last, beta, theta, U_before, num_steps=T, sigma=surrogate.atan())
+    dI = cpu.leaky_backward(dS, dmem, cache)[0]
+    for x in (S, cache.U, dI):
+        assert np.moveaxis(x, 2, -1).flags.c_contiguous
 
 
 def test_a_delta_that_is_none_is_zero():

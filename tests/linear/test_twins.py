@@ -82,6 +82,15 @@ def test_a_row_does_not_depend_on_its_neighbours(dtype):
     same_bits(both(cpu, X[::-1].copy(), W, b, dY[::-1].copy())[:2], (Y[::-1], dX[::-1]))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_byte_a_spike_has_the_bits_of_numbers(case, dtype):
+    for density in (0.1, 0.6):
+        X, W, b, dY = draw(case, dtype)
+        X = np.random.default_rng(4).random(X.shape) < density
+        same_bits(both(cpu, X, W, b, dY), both(cpu, X.astype(dtype), W, b, dY))
+
+
 @pytest.mark.parametrize("zeros", [0, 0.5, 0.9])
 def test_sums_run_in_the_order_stated(zeros):
     """Whether what is not zero is listed (nine tenths of zeros) or all is multiplied."""

@@ -73,10 +73,11 @@ def compare(case, theirs, backend):
     """Every neuron's spikes and membranes, the recordings, the loss and every gradient."""
     result, loss_torch, grads_torch, sizes = theirs
     spk_rec, mem_rec, tape, loss, grads = run_ours(case, backend)
+    neurons = tape.neurons()
     for i, (S, U, theta) in result.neurons.items():
         S, U, theta = (a.detach().numpy() for a in (S, U, theta))
-        same_spikes(np.greater(tape.caches[i].U, tape.caches[i].theta), S, U, theta, f"{backend}, {i} Leaky")
-        close(tape.caches[i].U, U, f"{backend}, {i} Leaky: U")
+        same_spikes(neurons[i].S, S, U, theta, f"{backend}, {i} Leaky")
+        close(neurons[i].U, U, f"{backend}, {i} Leaky: U")
     if result.mem_rec is None:
         assert mem_rec is None
         close(spk_rec, result.spk_rec.detach().numpy(), f"{backend}: the output")

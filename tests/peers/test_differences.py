@@ -95,7 +95,7 @@ def test_spikes_have_the_networks_dtype():
     ours = npsnn.Sequential(npsnn.Linear(2, 3), npsnn.Leaky(0.9), npsnn.Linear(3, 2), npsnn.Leaky(0.9), dtype="float64")
     spk_rec, mem_rec, tape = ours.forward(x.numpy(), num_steps=2)
     assert spk_rec.dtype == mem_rec.dtype == np.float64
-    assert tape.caches[1].beta == 0.9
+    assert tape.chunks[0].blocks[0].caches[0].beta == 0.9
 
 
 @row("`ce_rate_loss` and `mse_membrane_loss` add up in float32")

@@ -316,11 +316,11 @@ def test_the_tutorials_network_fires_alike(backend, loud):
     if loud:
         louder(their_net, net)
     theirs = membranes(their_net, torch.tensor(x), 5)
-    _, _, tape = net.forward(x, num_steps=5)
+    neurons = net.forward(x, num_steps=5)[2].neurons()
     alike = np.ones(len(x), bool)
     for t in range(5):
         for i, U_theirs in theirs.items():
-            U, U_t = tape.caches[i].U[t, alike].reshape(alike.sum(), -1), U_theirs[t, alike].reshape(alike.sum(), -1)
+            U, U_t = neurons[i].U[t, alike].reshape(alike.sum(), -1), U_theirs[t, alike].reshape(alike.sum(), -1)
             differs = (U > 1) ^ (U_t > 1)
             assert (np.abs(U_t - 1)[differs] < 1e-5).all(), f"step {t}, {i} Leaky"
             np.testing.assert_allclose(U, U_t, atol=1e-5)

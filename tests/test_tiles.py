@@ -1,0 +1,210 @@
+"""Tiles: where they are cut, that no thread, order, neighbour or memory budget changes a bit, and what a tape keeps."""
+
+import math
+
+import numpy as np
+import pytest
+
+import npsnn
+from npsnn import _threads, surrogate, tiles
+from tests.helpers import close
+from tests.twins import same_bits
+
+
+def network(backend="cpu", dtype=np.float32, **more):
+    """Convolution, pool, neuron, average pool, neuron without a layer between, linear, neuron: on 2 x 9 x 8."""
+    if backend == "cpu":
+        pytest.importorskip("numba")
+    sg = surrogate.fast_sigmoid(slope=5)
+    net = npsnn.Sequential(
+        npsnn.Conv2d(2, 3, (3, 2), padding=1), npsnn.MaxPool2d(2),
+        npsnn.Leaky(0.5, spike_grad=sg, learn_beta=True, learn_threshold=True), npsnn.AvgPool2d(2),
+        npsnn.Leaky(0.7, threshold=0.2, spike_grad=sg, reset_mechanism="zero", detach_reset=False),
+        npsnn.Leaky(0.3, threshold=0.5, spike_grad=sg, reset_mechanism="none"),
+        npsnn.Flatten(), npsnn.Linear(12, 5), npsnn.Leaky(0.6, threshold=0.3, spike_grad=sg),
+        dtype=dtype, backend=backend, seed=3, **more,
+    )  # fmt: skip
+    net.params["0.weight"] *= 6
+    net.params["7.weight"] *= 4
+    return net
+
+
+def everything(net, x, num_steps, seed=1):
+    """Recordings, state and all gradients of one forward and backward."""
+    spk_rec, mem_rec, tape = net.forward(x, num_steps)
+    rng = np.random.default_rng(seed)
+    dspk, dmem = (rng.standard_normal(spk_rec.shape).astype(net.dtype) for _ in range(2))
+    dstate = [rng.standard_normal(U.shape).astype(net.dtype) for U in tape.state.U]
+    grads = net.backward(tape, dspk, dmem, input_grad=True, dstate=dstate, state_grad=True)
+    return (spk_rec, mem_rec, *tape.state.U, *grads.pop("state"), *(grads[name] for name in sorted(grads)))
+
+
+def draw(net, static, B=7, T=2 * tiles.STEPS + 9):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((B, 2, 9, 8) if static else (T, B, 2, 9, 8)).astype(net.dtype)
+    return x, T if static else None
+
+
+@pytest.mark.parametrize("B, T, step_bytes, param_bytes, samples, steps", [
+    (1, 1, 4, 4, [1], [1]),
+    (128, 50, 11_048, 119_304, [8] * 16, [50]),
+    (128, 200, 11_048, 119_304, [8] * 16, [50] * 4),
+    (128, 64, 8, 8, [32] * 4, [64]),
+    (128, 65, 8, 8, [32] * 4, [33, 32]),
+    (7, 10, 8, 8, [2, 2, 2, 1], [10]),
+    (3, 10, 2**30, 8, [1] * 3, [10]),
+    (64, 50, 11_048, 2**24, [16] * 4, [50]),  # large parameters want large chunks
+    (5, 3, 0, 0, [2, 2, 1], [3]),
+])  # fmt: skip
+def test_where_tiles_are_cut(B, T, step_bytes, param_bytes, samples, steps):
+    cuts = tiles.cut(B, T, step_bytes, param_bytes)
+    for ranges, sizes, total in ((cuts.samples, samples, B), (cuts.steps, steps, T)):
+        assert [end - begin for begin, end in ranges] == sizes
+        assert [i for begin, end in ranges for i in range(begin, end)] == list(range(total))
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_tiles_are_near_the_whole(static):
+    """Against the law, which takes a batch in one piece; three blocks of steps, seven samples in four chunks."""
+    results = []
+    for backend in ("reference", "cpu"):
+        net = network(backend, np.float64)
+        x, T = draw(net, static)
+        results.append(everything(net, x, T))
+    assert 0.05 < results[0][0].mean() < 0.95
+    for law, ours in zip(*results, strict=True):
+        close(ours, law, 1e-9)
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_a_chunk_is_the_samples_alone(static):
+    """The gradient of a batch is the sum of its chunks', in their order; everything else is the samples' own."""
+    net = network()
+    x, T = draw(net, static)
+    _, _, tape = net.forward(x, T)
+    assert tape.run.cuts.samples == ((0, 2), (2, 4), (4, 6), (6, 7)) and len(tape.run.cuts.steps) == 3
+    rng = np.random.default_rng(1)
+    dspk = rng.standard_normal(tape.out_shape).astype(np.float32)
+    grads, total = net.backward(tape, dspk, input_grad=True), None
+    for first, last in tape.run.cuts.samples:
+        mine = slice(first, last)
+        up = tiles.Upstream(dspk[:, mine], None, (None,) * 4, 0, True)
+        cuts = tiles.Cuts(((0, last - first),), tape.run.cuts.steps)
+        part = tiles.backward_chunk(tape.run._replace(cuts=cuts), tape.chunks[first // 2], 0, up)
+        same_bits(part.x[0] if static else part.x, grads["input"][mine] if static else grads["input"][:, mine])
+        total = part.params if total is None else {name: total[name] + d for name, d in part.params.items()}
+    for name, d in total.items():
+        same_bits(d, grads[name])
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_bits_do_not_depend_on_threads_or_on_the_order_of_chunks(static, monkeypatch):
+    net = network()
+    x, T = draw(net, static)
+    threads, results = _threads.count(), []
+    try:
+        for n in (1, 2, 3, 8):
+            _threads.set_count(n)
+            results.append(everything(net, x, T))
+    finally:
+        _threads.set_count(threads)
+
+    def shuffled(chunks, work):
+        for k in np.random.default_rng(chunks).permutation(chunks):
+            work(int(k), int(k) + 1)
+
+    monkeypatch.setattr(_threads, "share", shuffled)
+    results.append(everything(net, x, T))
+    for result in results[1:]:
+        same_bits(result, results[0])
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_no_memory_budget_changes_a_bit(static, backend):
+    net = network(backend)
+    x, T = draw(net, static)
+    tape = net.forward(x, T)[2]
+    expected = everything(net, x, T)
+    need = tiles.needs(tape.run, (1, *x.shape) if static else x.shape, net.dtype)
+    steps = [end - begin for begin, end in tape.run.cuts.steps]
+    whole = need.once + need.step * sum(steps)
+    with pytest.raises(ValueError, match=r"memory_budget is 1 bytes; a tape of 3 blocks of steps needs [\d,]+ at least") as error:
+        network(backend, memory_budget=1).forward(x, T)
+    least = int(str(error.value).split("needs ")[1].split(" ")[0].replace(",", ""))
+    assert str(error.value).endswith(f"and {whole:,} to compute nothing twice")
+    assert least < whole
+    last, two = need.step * steps[-1], need.step * (steps[-1] + steps[-2])
+    for budget, kept in ((whole, 3), (least + two, 2), (least + two - 1, 1), (least + last, 1), (least + last - 1, 0)):
+        lean = network(backend, memory_budget=min(budget, whole))
+        lean_tape = lean.forward(x, T)[2]
+        if budget < whole:
+            blocks = lean_tape.chunks[0].blocks
+            assert [b.caches is not None for b in blocks] == [False] * (3 - kept) + [True] * kept
+        same_bits(everything(lean, x, T), expected)
+        same_bits(lean_tape.neurons()[2].U, tape.neurons()[2].U)
+    assert not all(b.caches for b in network(backend, memory_budget=whole - 1).forward(x, T)[2].chunks[0].blocks)
+    with pytest.raises(ValueError, match="memory_budget is"):
+        network(backend, memory_budget=least - 1).forward(x, T)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_needs_are_what_a_tape_holds(static, backend):
+    net = network(backend)
+    x, T = draw(net, static, B=4)
+    tape = net.forward(x, T)[2]
+    need = tiles.needs(tape.run, (1, *x.shape) if static else x.shape, net.dtype)
+    once = step = 0
+    for chunk in tape.chunks:
+        prefix = chunk.prefix[0].cache if static else None
+        once += prefix.conv.X.nbytes + prefix.pool.place.nbytes if static else 0
+        step += 0 if static else chunk.x.nbytes
+        for block in chunk.blocks:
+            *conv, first, _, second, third, linear, last = block.caches
+            step += sum(cache.U.nbytes for cache in (first, second, third, last)) + linear.linear.cache.X.nbytes
+            step += sum(c.cache.conv.X.nbytes + c.cache.pool.place.nbytes for c in conv)
+    T = sum(end - begin for begin, end in tape.run.cuts.steps)
+    assert need.step * T == step
+    assert need.once == (once + x.nbytes if static else 0)
+    assert need.state == sum(U.nbytes for U in tape.state.U)
+
+
+def test_a_budget_is_a_whole_number_above_zero():
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("1", TypeError)):
+        with pytest.raises(error, match="memory_budget"):
+            network("reference", memory_budget=wrong)
+
+
+def test_a_surrogate_that_draws_is_run_in_one_piece():
+    """Its noise is drawn for all samples and steps at once, so that a sample's does not depend on where tiles are cut."""
+    pytest.importorskip("numba")
+    net = npsnn.Sequential(npsnn.Leaky(0.9, spike_grad=surrogate.SSO(seed=4)), backend="cpu")
+    tape = net.forward(np.ones((2 * tiles.STEPS, 9, 3), np.float32))[2]
+    assert tape.run.cuts == tiles.Cuts(((0, 9),), ((0, 2 * tiles.STEPS),))
+
+
+@pytest.mark.parametrize("layers", [
+    [npsnn.Linear(3, 2)], [npsnn.Leaky(0.5)], [npsnn.Linear(3, 4), npsnn.Leaky(0.5), npsnn.Linear(4, 2)],
+    [npsnn.Leaky(0.5), npsnn.Leaky(0.5)], [npsnn.Leaky(0.5), npsnn.Linear(3, 2)],
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_networks_of_every_form(layers, static):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    T = tiles.STEPS + 3
+    x = rng.standard_normal((5, 3) if static else (T, 5, 3))
+    results = []
+    for backend in ("reference", "cpu"):
+        net = npsnn.Sequential(*layers, backend=backend, dtype=np.float64, seed=2)
+        spk_rec, mem_rec, tape = net.forward(x, T if static else None)
+        assert (mem_rec is None) == (not isinstance(layers[-1], npsnn.Leaky))
+        d = np.random.default_rng(1).standard_normal(spk_rec.shape)
+        grads = net.backward(tape, d, input_grad=True)
+        without = net.backward(tape, d)
+        assert all((without[name] == grads[name]).all() for name in without)
+        results.append([spk_rec, *(grads[name] for name in sorted(grads))])
+        assert grads["input"].shape == x.shape
+        assert math.prod(spk_rec.shape[:2]) == T * 5
+    for law, ours in zip(*results, strict=True):
+        close(ours, law, 1e-10)
