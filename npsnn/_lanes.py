@@ -33,9 +33,10 @@ import numpy as np
 from numba.extending import register_jitable
 
 from npsnn import _fused, _vectors
-from npsnn._vectors import FUSED, SUBTRACT, ZERO
+from npsnn._vectors import FUSED, VECTOR_BYTES
 from npsnn._vectors import ROUND as ROUND
-from npsnn._vectors import VECTOR_BYTES
+from npsnn._vectors import SUBTRACT as SUBTRACT
+from npsnn._vectors import ZERO as ZERO
 
 Array = np.ndarray[Any, Any]
 
@@ -188,7 +189,7 @@ def _credit(reset, static, dS, s, slope, dmem, r, U, u, beta, theta, dU, m, dI, 
     dI[i : i + count] = dI[i : i + count] + here if len(static) else here
 
 
-def _piece(row):  # type: ignore[no-untyped-def]
+def _piece(row: tuple[int, ...]) -> Array:
     """The places of a row's numbers, from its first."""
     return np.arange(ROUND * len(row))
 

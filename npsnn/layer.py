@@ -63,7 +63,7 @@ class Layer:
         raise NotImplementedError
 
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
-        """Bytes that the tape keeps for an input of `shape` (T, B, *features) and that dtype; T = 1 where it is static."""
+        """Bytes that the tape keeps for an input of `shape` (T, B, *features), T = 1 where static, and `dtype`."""
         return 0
 
     def param_shapes(self) -> dict[str, Shape]:

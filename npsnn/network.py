@@ -78,8 +78,9 @@ class Sequential:
 
     `dtype` is float32 or float64; `backend` is "reference" (NumPy, the law), "cpu" (Numba) or "auto" ("cpu" where
     Numba is installed); `seed` is an int or a `Generator`, from which the weights are drawn as PyTorch draws them
-    (C10). `memory_budget`, in bytes, bounds what a tape takes: where everything that backward needs would take more, some
-    of it is computed again; the bits are the same. Attributes: `layers`, `params`, `dtype`, `backend`, `memory_budget`.
+    (C10). `memory_budget`, in bytes, bounds what a tape takes: where everything that backward needs would take more,
+    some of it is computed again; the bits are the same. Attributes: `layers`, `params`, `dtype`, `backend`,
+    `memory_budget`.
 
     Example
     -------
@@ -289,7 +290,7 @@ class Sequential:
     def _forward(
         self, params: FlatParams, x: Array, T: int, state: State | None, keep: bool
     ) -> tuple[Array, Array | None, tuple[Array, ...], tiles.Run, tuple[tiles.Chunk, ...]]:
-        """(spk_rec, mem_rec, the membranes after the last step, the run, what its chunks keep), from x (T or 1, B, ...)."""
+        """(spk_rec, mem_rec, membranes after the last step, the run, what its chunks keep), from x (T or 1, B, ...)."""
         before, shape = self._checked_state(x.shape, T, state)
         run = self._run(params, x.shape, T if before else len(x))
         steps = run.cuts.steps[-1][1]

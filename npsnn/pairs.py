@@ -9,7 +9,7 @@ from npsnn._check import Array
 from npsnn._memory import Order, back, order_of
 from npsnn.backends import Backend
 from npsnn.layer import Layer, Params, Shape
-from npsnn.layers import Conv2d, Flatten, Linear, MaxPool2d, fold, Folded, unfold
+from npsnn.layers import Conv2d, Flatten, Folded, Linear, MaxPool2d, fold, unfold
 
 
 class ConvPool2d(Layer):

@@ -7,7 +7,6 @@ from typing import Any
 from npsnn import _files, data, spikeplot
 from npsnn._check import Array
 from npsnn.network import Sequential
-from npsnn.neuron import Leaky
 from npsnn.spikeplot._door import new_figure
 from npsnn.training import Epoch, Run
 

@@ -1,8 +1,8 @@
 """How a batch moves through a network: a chunk of samples at a time, a block of steps at a time (floor 2).
 
 A tile is a chunk's block: it goes through every layer before the next begins, so that what one layer hands to the next
-is still near. Chunks are worked by several threads, a thread taking a chunk through all of time. Where the tiles are cut
-depends on the network, the batch and T, never on the number of threads or on a memory budget; and the gradients are
+is still near. Chunks are worked by several threads, a thread taking a chunk through all of time. Where the tiles are
+cut depends on the network, the batch and T, never on the number of threads or on a memory budget; and the gradients are
 summed block by block, the last first, then chunk by chunk. So neither changes a bit (C11).
 
 What stands before the first neuron is run once for a chunk, not once a block, where the input is static (C12).
@@ -115,8 +115,10 @@ def _ranges(total: int, size: int) -> tuple[tuple[int, int], ...]:
 # --- forward -------------------------------------------------------------------------------------------------------
 
 
-def forward_chunk(run: Run, x: Array, before: Membranes, which: int, out: Outputs, kept: Sequence[bool] | None) -> Chunk:
-    """Chunk `which` of x (T or 1, B, *features), into `out`; kept[b]: whether block b keeps its caches (None: nothing)."""
+def forward_chunk(
+    run: Run, x: Array, before: Membranes, which: int, out: Outputs, kept: Sequence[bool] | None
+) -> Chunk:
+    """Chunk `which` of x (T or 1, B, *features), into `out`; kept[b]: whether block b keeps its caches (None: none)."""
     first, last = run.cuts.samples[which]
     mine = slice(first, last)
     y, prefix = _forward_items(run, range(run.lead), x[:, mine], kept is not None)
@@ -139,13 +141,18 @@ def forward_block(
     """(y, the last layer's membranes, what is kept, the membranes after it) of one block of a chunk."""
     y = source if len(source) == 1 else source[begin:end]
     caches: list[Any] = []
-    mem, after = None, []
+    after: list[Array] = []
+    mem = None
     for k in range(run.lead, len(run.items)):
         layer = run.items[k][1]
         if isinstance(layer, Leaky):
             U = before[len(after)]
             y, cache = layer.fire(y, run.params[k], run.ops, end - begin, U, run.sigmas[k])
-            y = y if k + 1 < len(run.items) and run.items[k + 1][1].takes_spikes else y.astype(cache.U.dtype, copy=False)
+            y = (
+                y
+                if k + 1 < len(run.items) and run.items[k + 1][1].takes_spikes
+                else y.astype(cache.U.dtype, copy=False)
+            )
             mem = cache.U
             after.append(cache.U[-1].copy())
         else:
@@ -196,7 +203,13 @@ def _computed(run: Run, chunk: Chunk, b: int) -> Caches:
 
 
 def _backward_block(
-    run: Run, caches: Caches, dy: Array | None, dmem: Array | None, dU_after: Membranes, up: Upstream, grads: dict[str, Array]
+    run: Run,
+    caches: Caches,
+    dy: Array | None,
+    dmem: Array | None,
+    dU_after: Membranes,
+    up: Upstream,
+    grads: dict[str, Array],
 ) -> tuple[Array | None, Membranes]:
     """(the gradient of what the block was given, that of the membranes before it)."""
     neuron, dU_before = len(dU_after), []
@@ -314,8 +327,8 @@ def kept_blocks(run: Run, need: Needs, budget: int, threads: int) -> tuple[bool,
     room = budget - need.once - need.state * len(steps) - again
     if room < 0:
         raise ValueError(
-            f"memory_budget is {budget:,} bytes; a tape of {len(steps)} blocks of steps needs {budget - room:,} at least, "
-            f"and {everything:,} to compute nothing twice"
+            f"memory_budget is {budget:,} bytes; a tape of {len(steps)} blocks of steps needs {budget - room:,} at "
+            f"least, and {everything:,} to compute nothing twice"
         )
     kept = [False] * len(steps)
     for b in reversed(range(len(steps))):

@@ -35,7 +35,10 @@ def test_a_sum_beside_the_middle_of_two_numbers_is_rounded_once(dtype, bits, sig
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_infinities_nan_and_the_sign_of_zero(dtype):
     inf, nan = np.inf, np.nan
-    a, b, c = (np.array(x, dtype) for x in ([inf, inf, 1, nan, 0, -0.0, 1], [2, 0, 1, 1, -1, 0, -1], [1, 1, -inf, 0, -0.0, 0, 1]))
+    a, b, c = (
+        np.array(x, dtype)
+        for x in ([inf, inf, 1, nan, 0, -0.0, 1], [2, 0, 1, 1, -1, 0, -1], [1, 1, -inf, 0, -0.0, 0, 1])
+    )
     expected = np.array([inf, nan, -inf, nan, -0.0, 0, 0], dtype)
     got = multiply_add(a, b, c)
     assert got.dtype == dtype

@@ -129,7 +129,9 @@ def test_no_memory_budget_changes_a_bit(static, backend):
     need = tiles.needs(tape.run, (1, *x.shape) if static else x.shape, net.dtype)
     steps = [end - begin for begin, end in tape.run.cuts.steps]
     whole = need.once + need.step * sum(steps)
-    with pytest.raises(ValueError, match=r"memory_budget is 1 bytes; a tape of 3 blocks of steps needs [\d,]+ at least") as error:
+    with pytest.raises(
+        ValueError, match=r"memory_budget is 1 bytes; a tape of 3 blocks of steps needs [\d,]+ at least"
+    ) as error:
         network(backend, memory_budget=1).forward(x, T)
     least = int(str(error.value).split("needs ")[1].split(" ")[0].replace(",", ""))
     assert str(error.value).endswith(f"and {whole:,} to compute nothing twice")
@@ -177,7 +179,7 @@ def test_a_budget_is_a_whole_number_above_zero():
 
 
 def test_a_surrogate_that_draws_is_run_in_one_piece():
-    """Its noise is drawn for all samples and steps at once, so that a sample's does not depend on where tiles are cut."""
+    """Its noise is drawn for all samples and steps at once: a sample's does not depend on where tiles are cut."""
     pytest.importorskip("numba")
     net = npsnn.Sequential(npsnn.Leaky(0.9, spike_grad=surrogate.SSO(seed=4)), backend="cpu")
     tape = net.forward(np.ones((2 * tiles.STEPS, 9, 3), np.float32))[2]

@@ -166,7 +166,7 @@ def convolve(X, Wt, b, s, room):  # type: ignore[no-untyped-def]
 
 @register_jitable
 def _convolve_spikes(image, Wt, b, s, room):  # type: ignore[no-untyped-def]
-    """What fires in kw columns is listed once, by (u, j, c), for all windows over them: a window sees kh of its rows."""
+    """What fires in kw columns is listed once, by (u, j, c), for all windows over them: a window sees kh rows of it."""
     C, (H_out, W_out), (kh, kw), (sh, sw), L = s.channels[0], s.shape, s.kernel, s.stride, s.L
     width, starts = s.size[1] + 2 * s.padding[1], room.starts[:, 0]
     for x in range(W_out):
@@ -287,7 +287,7 @@ def list_deltas(s, room):  # type: ignore[no-untyped-def]
 
 @register_jitable
 def input_gradient_of_listed(Wr, s, room, padded):  # type: ignore[no-untyped-def]
-    """(K5), (K6): padded dX of one image, from its listed deltas. A few kernel rows at a time, whose weights stay near."""
+    """(K5), (K6): padded dX of one image, from its listed deltas; a few kernel rows at a time, to keep them near."""
     O, kh, together = s.channels[1], s.kernel[0], len(s.in_rows)
     padded[:] = 0
     for i in range(0, kh - together + 1, together):

@@ -1,12 +1,13 @@
 """As reference.py; what differs follows.
 
-- (B, *N) is one axis of M neurons, in the order in which I has them in memory; arrays are (T, M). A thread owns blocks of BLOCK neurons and takes each through all
-  of time; the inner loop runs over the block's neurons, which are contiguous.
+- (B, *N) is one axis of M neurons, in the order in which I has them in memory; arrays are (T, M). A thread owns blocks
+  of BLOCK neurons, which are contiguous, and takes each through all of time; the inner loop runs over them.
 - S is bool, a byte a spike: True and False for the law's 1 and 0.
 - The forward bits are the law's. Order of sums: a static input's gradient (L7) and the sums (L8), (L9) over t run
   backwards in time, neuron by neuron; the batch and broadcast axes are then summed as in the law.
-- Every term has a loop of its own over the block, few arrays at a time, so that each vectorises. A term that the law
-  has not is left out, not multiplied by 0: that would turn an infinite one into NaN.
+- A step forward, and a step back where the reset is detached and no constant learns, is one pass over the block
+  (_lanes.py). Elsewhere every term has a loop of its own, few arrays at a time, so that each vectorises. A term that
+  the law has not is left out, not multiplied by 0: that would turn an infinite one into NaN.
 - The surrogate's source is the law's, compiled into the kernel; a surrogate that is a NumPy function is called first,
   step by step, and the kernel reads what it gave: T + 1 further arrays of M.
 - No other array of (T, M) is made than S, U and dI.
@@ -98,8 +99,25 @@ def _backward_kernel(formula: Formula) -> Kernel:
             slope[m] = sigma(U_t[m] - theta[m], one, a, b)
 
     def backward(  # type: ignore[no-untyped-def]
-        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, reset, static, attached, constants,
-        dI, dbeta, dtheta, dU,
+        begin,
+        end,
+        dS,
+        dmem,
+        U,
+        U_before,
+        beta,
+        theta,
+        recorded,
+        a,
+        b,
+        reset,
+        static,
+        attached,
+        constants,
+        dI,
+        dbeta,
+        dtheta,
+        dU,
     ):
         M = U.shape[1]
         slope, none = np.empty(min(BLOCK, M), U.dtype), np.zeros(min(BLOCK, M), U.dtype)
@@ -140,7 +158,22 @@ def _few_terms(  # type: ignore[no-untyped-def]
         dmem_t, r = none, 0
     now = m if len(static) > 0 else t * M + m
     credit(
-        reset, static, dS_t, s, slope, dmem_t, r, U.reshape(-1), t * M + m, beta, theta, dU, m, dI.reshape(-1), now, count
+        reset,
+        static,
+        dS_t,
+        s,
+        slope,
+        dmem_t,
+        r,
+        U.reshape(-1),
+        t * M + m,
+        beta,
+        theta,
+        dU,
+        m,
+        dI.reshape(-1),
+        now,
+        count,
     )
 
 
@@ -221,7 +254,8 @@ def _per_neuron(constant: Array, shape: tuple[int, ...], order: Order) -> Array:
     """What broadcasts against (B, *N), as one number for each of the M neurons."""
     if constant.ndim == 0:
         return np.full(math.prod(shape), constant)
-    return rows(np.broadcast_to(constant, shape)[None], order)[0]
+    per_neuron: Array = rows(np.broadcast_to(constant, shape)[None], order)[0]
+    return per_neuron
 
 
 def _recorded(cache: LeakyCache, order: Order) -> Array:

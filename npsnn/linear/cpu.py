@@ -1,8 +1,8 @@
 """As reference.py; what differs follows.
 
 - Where few of X or dY are not zero, as with spikes, those are listed and the sums run over the list; elsewhere
-  everything is multiplied, several rows at a time. The bits are the same either way. (But for 0 times an infinite or NaN
-  weight, which is 0 in the one and NaN in the other and in the law.)
+  everything is multiplied, several rows at a time. The bits are the same either way. (But for 0 times an infinite or
+  NaN weight, which is 0 in the one and NaN in the other and in the law.)
 - Rows are of padded length, and their sums stay in registers (_lanes.py).
 - A thread owns chunks of ROWS rows of Y and dX, and blocks of BLOCK inputs k of dW; no sum crosses threads.
 - Order of sums: (D1) k ascending, then the bias; (D2) m ascending; (D3), (D4) n ascending within
@@ -199,7 +199,7 @@ def linear_backward(
 
 
 def _padded(rows: Array) -> tuple[Array, int, tuple[int, ...], tuple[int, ...]]:
-    """The rows, each padded with zeros to the same number of lanes, in one flat array; that number, its pieces, a tile."""
+    """The rows, each padded with zeros to as many lanes, in one flat array; how many, their pieces, a tile of them."""
     L = padded_lanes(rows.shape[1])
     flat = aligned_zeros((len(rows), L), rows)
     flat[:, : rows.shape[1]] = rows

@@ -1,6 +1,6 @@
 """A network run by the law on arrays of any kind, complex ones too: what the proofs differentiate."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 

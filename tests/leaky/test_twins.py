@@ -125,7 +125,9 @@ def test_more_neurons_than_a_block_holds_and_a_cut_block():
     same_bits(ours[:3], law[:3])
     settings = {"num_steps": 3, "sigma": ARITHMETIC["fast_sigmoid"]}
     caches = [op.leaky_forward(I, np.array(0.9), np.array(1.0), **settings)[1] for op in (cpu, reference)]
-    same_bits(*(op.leaky_backward(dS, None, c, constants=False) for op, c in zip((cpu, reference), caches, strict=True)))
+    same_bits(
+        *(op.leaky_backward(dS, None, c, constants=False) for op, c in zip((cpu, reference), caches, strict=True))
+    )
 
 
 def test_images_whose_channels_lie_last_stay_so():
