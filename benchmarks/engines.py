@@ -1,4 +1,7 @@
-"""One training step and one inference of a network, in npsnn and in snnTorch, from the same weights."""
+"""One training step and one inference of a network, in npsnn and in snnTorch, from the same weights.
+
+Further engines are in benchmarks/peers.
+"""
 
 from typing import Any
 
@@ -35,67 +38,104 @@ class Npsnn:
         return self.net(self.x, self.steps)[0]
 
 
-class SnnTorch:
-    """snnTorch in eager mode, a step of time after the other, as its tutorials do."""
+class TorchEngine:
+    """What every engine on PyTorch's CPU shares: the weights, the batch, the loss, Adam. A subclass says how it spikes."""
 
     def __init__(self, network: Network, threads: int = 2) -> None:
         import torch
-        from snntorch import functional
 
         torch.set_num_threads(threads)
         self.torch, self.network = torch, network
         ours = networks.build(network)
-        self.net = torch.nn.Sequential(*(_theirs(layer) for layer in ours.layers))
+        self.net = torch.nn.Sequential(*(self.module(layer) for layer in ours.layers))
         state = {name: torch.from_numpy(value.copy()) for name, value in ours.params.items()}
         missing = self.net.load_state_dict(state, strict=False).missing_keys
         assert not [name for name in missing if name.endswith(("weight", "bias"))], missing
         x, targets = networks.batch(network)
         self.x, self.targets = torch.from_numpy(x), torch.from_numpy(targets)
-        self.loss_fn = functional.ce_rate_loss()
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-3)
 
-    def _spikes(self) -> Any:
-        from snntorch import utils
+    def library(self) -> Any:
+        """Where the layers without a state are from, under PyTorch's names."""
+        return self.torch.nn
 
-        utils.reset(self.net)
-        steps = [self.x] * self.network.num_steps if self.network.static else self.x
-        return self.torch.stack([self.net(x_t) for x_t in steps])
+    def neuron(self, layer: npsnn.Leaky) -> Any:
+        """The engine's neuron of these settings."""
+        raise NotImplementedError
+
+    def spikes(self) -> Any:
+        """(T, B, classes)."""
+        raise NotImplementedError
+
+    def loss(self, spk_rec: Any) -> Any:
+        """The cross entropy of each step's spikes, averaged over the steps."""
+        T = self.network.num_steps
+        return self.torch.nn.functional.cross_entropy(spk_rec.flatten(0, 1), self.targets.repeat(T))
+
+    def module(self, layer: Any) -> Any:
+        """The layer of the same settings."""
+        nn = self.library()
+        if isinstance(layer, npsnn.Conv2d):
+            sizes = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+            return nn.Conv2d(*sizes, bias=layer.bias)
+        if isinstance(layer, npsnn.Linear):
+            return nn.Linear(layer.in_features, layer.out_features, layer.bias)
+        if isinstance(layer, npsnn.Leaky):
+            return self.neuron(layer)
+        if isinstance(layer, npsnn.Flatten):
+            return nn.Flatten()
+        kind = nn.MaxPool2d if isinstance(layer, npsnn.MaxPool2d) else nn.AvgPool2d
+        return kind(layer.kernel_size, layer.stride, layer.padding)
 
     def gradients(self) -> tuple[float, dict[str, np.ndarray]]:
-        loss = self.loss_fn(self._spikes(), self.targets)
+        """(loss, gradients), nothing updated."""
+        loss = self.loss(self.spikes())
         self.optimizer.zero_grad()
         loss.backward()
         return loss.item(), {name: p.grad.numpy().copy() for name, p in self.net.named_parameters()}
 
     def train(self) -> None:
-        loss = self.loss_fn(self._spikes(), self.targets)
+        """One training step."""
+        loss = self.loss(self.spikes())
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
 
     def infer(self) -> np.ndarray:
+        """The output's spikes."""
         with self.torch.no_grad():
-            return self._spikes().numpy()
+            return self.spikes().numpy()
 
 
-def _theirs(layer: Any) -> Any:
-    """snnTorch's or PyTorch's layer of the same settings."""
-    import snntorch as snn
-    import torch
-    from snntorch import surrogate
+class SnnTorch(TorchEngine):
+    """snnTorch in eager mode, a step of time after the other, with its own loss, as its tutorials do."""
 
-    if isinstance(layer, npsnn.Conv2d):
-        sizes = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
-        return torch.nn.Conv2d(*sizes, bias=layer.bias)
-    if isinstance(layer, npsnn.Linear):
-        return torch.nn.Linear(layer.in_features, layer.out_features, layer.bias)
-    if isinstance(layer, npsnn.Leaky):
+    def __init__(self, network: Network, threads: int = 2) -> None:
+        from snntorch import functional
+
+        super().__init__(network, threads)
+        self.loss_fn = functional.ce_rate_loss()
+
+    def neuron(self, layer: npsnn.Leaky) -> Any:
+        import snntorch as snn
+        from snntorch import surrogate
+
         spike_grad = surrogate.fast_sigmoid(slope=layer.spike_grad.a)
-        return snn.Leaky(beta=float(layer.beta), spike_grad=spike_grad, init_hidden=True)
-    if isinstance(layer, npsnn.Flatten):
-        return torch.nn.Flatten()
-    kind = torch.nn.MaxPool2d if isinstance(layer, npsnn.MaxPool2d) else torch.nn.AvgPool2d
-    return kind(layer.kernel_size, layer.stride, layer.padding)
+        return snn.Leaky(float(layer.beta), float(layer.threshold), spike_grad, init_hidden=True)
+
+    def step(self, x_t: Any) -> Any:
+        """The network's spikes at one step of time."""
+        return self.net(x_t)
+
+    def spikes(self) -> Any:
+        from snntorch import utils
+
+        utils.reset(self.net)
+        steps = [self.x] * self.network.num_steps if self.network.static else self.x
+        return self.torch.stack([self.step(x_t) for x_t in steps])
+
+    def loss(self, spk_rec: Any) -> Any:
+        return self.loss_fn(spk_rec, self.targets)
 
 
 def disagreement(a: tuple[float, dict[str, np.ndarray]], b: tuple[float, dict[str, np.ndarray]]) -> float:

@@ -25,6 +25,8 @@ from npsnn.conv2d.image import (
     cut_out,
     empty_images,
     flat,
+    for_backward,
+    for_forward,
     input_gradient,
     ordered_sum,
     padded_bias,
@@ -79,7 +81,9 @@ def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding
     """As reference.conv2d_forward."""
     s = sizes(X, W, stride, padding)
     Y = empty_images((len(X), len(W), *s.shape), W.dtype)
-    _forward(parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), s)  # (K1), (K2)
+    _forward(
+        parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), for_forward(s)
+    )  # (K1), (K2)
     return Y, Conv2dCache(X, stride, padding)
 
 
@@ -91,6 +95,7 @@ def conv2d_backward(
     chunks = parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
     dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), W.dtype)
-    _backward(chunks, flat(dY), flat(X), rows_of_inputs(W, s.R), flat(dX), dWt, db, s)  # (K3) to (K6)
+    Wr, s = rows_of_inputs(W, s.R), for_backward(s, input_grad, listed=False)
+    _backward(chunks, flat(dY), flat(X), Wr, flat(dX), dWt, db, s)  # (K3) to (K6)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

@@ -85,8 +85,20 @@ def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
         tile=as_many_as_fit(row, W.itemsize, 16, 4),
         in_row=in_row,
         in_tile=as_many_as_fit(in_row, W.itemsize, 16, 4),
-        in_rows=as_many_as_fit(in_row, W.itemsize, 8, kh),
+        in_rows=as_many_as_fit(in_row, W.itemsize, 8, min(kh, 2)),
     )
+
+
+def for_forward(s: Sizes) -> Sizes:
+    """Without what only backward needs: a kernel is compiled for every form of Sizes that it meets."""
+    return s._replace(columns=ONE, in_row=ONE, in_tile=ONE, in_rows=ONE)
+
+
+def for_backward(s: Sizes, input_grad: bool, listed: bool) -> Sizes:
+    """Without what the input's gradient does not need, from listed deltas or from all, or not at all."""
+    if not input_grad:
+        return s._replace(in_row=ONE, in_tile=ONE, in_rows=ONE)
+    return s._replace(in_tile=ONE) if listed else s._replace(in_rows=ONE)
 
 
 class Scratch(NamedTuple):

@@ -21,6 +21,8 @@ from npsnn.conv2d.image import (
     cut_out,
     empty_images,
     flat,
+    for_backward,
+    for_forward,
     input_gradient_of_listed,
     list_deltas,
     ordered_sum,
@@ -114,7 +116,7 @@ def convpool2d_forward(
     Y = empty_images((len(X), len(W), *pooled), W.dtype)
     place = empty_images(Y.shape, place_dtype(pool[0]))
     Wt, bias = rows_of_outputs(W, s.L), padded_bias(b, W, s.L)
-    _forward(parts(len(X), CHUNK), flat(X), Wt, bias, flat(Y), flat(place), s, pool, pooled)
+    _forward(parts(len(X), CHUNK), flat(X), Wt, bias, flat(Y), flat(place), for_forward(s), pool, pooled)
     return Y, ConvPool2dCache(Conv2dCache(X, stride, padding), MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool))
 
 
@@ -127,6 +129,7 @@ def convpool2d_backward(
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
     dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), W.dtype)
     Wr, pooled = rows_of_inputs(W, s.R, len(s.in_rows)), dY.shape[2:]
+    s = for_backward(s, input_grad, listed=True)
     _backward(chunks, flat(dY), flat(place), flat(X), Wr, flat(dX), dWt, db, s, tuple(pool), pooled)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

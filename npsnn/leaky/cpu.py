@@ -89,16 +89,52 @@ def _step_back(  # type: ignore[no-untyped-def]
 
 
 @lru_cache
-def _backward_kernel(formula: Formula) -> Kernel:
-    """The backward kernel with one surrogate's formula compiled in."""
+def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
+    """The backward kernels with one surrogate's formula compiled in: for few terms, and for every one."""
     sigma = register_jitable(formula)
 
     @register_jitable
-    def slopes(U_t, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
-        for m in range(len(U_t)):
-            slope[m] = sigma(U_t[m] - theta[m], one, a, b)
+    def slopes(t, mine, U, U_before, theta, recorded, a, b, slope):  # type: ignore[no-untyped-def]
+        if recorded.shape[0] > 0:
+            slope[: mine.stop - mine.start] = recorded[t + 1, mine]
+        else:
+            one, U_t, theta = U.dtype.type(1), U[t, mine] if t >= 0 else U_before[mine], theta[mine]
+            for m in range(len(U_t)):
+                slope[m] = sigma(U_t[m] - theta[m], one, a, b)
 
-    def backward(  # type: ignore[no-untyped-def]
+    def few_terms(  # type: ignore[no-untyped-def]
+        begin,
+        end,
+        dS,
+        dmem,
+        U,
+        U_before,
+        beta,
+        theta,
+        recorded,
+        a,
+        b,
+        reset,
+        static,
+        attached,
+        constants,
+        dI,
+        dbeta,
+        dtheta,
+        dU,
+    ):
+        M = U.shape[1]
+        slope, none = np.empty(min(BLOCK, M), U.dtype), np.zeros(min(BLOCK, M), U.dtype)
+        for block in range(begin, end):
+            mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
+            dU[mine] = 0
+            if len(static) > 0:
+                dI[0, mine] = 0
+            for t in range(len(U) - 1, -2, -1):
+                slopes(t, mine, U, U_before, theta, recorded, a, b, slope)
+                _few_terms(t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU)
+
+    def every_term(  # type: ignore[no-untyped-def]
         begin,
         end,
         dS,
@@ -127,19 +163,13 @@ def _backward_kernel(formula: Formula) -> Kernel:
             if len(static) > 0:
                 dI[0, mine] = 0
             for t in range(len(U) - 1, -2, -1):
-                if recorded.shape[0] > 0:
-                    slope[: mine.stop - mine.start] = recorded[t + 1, mine]
-                else:
-                    slopes(U[t, mine] if t >= 0 else U_before[mine], theta[mine], U.dtype.type(1), a, b, slope)
-                if attached or constants:
-                    _every_term(
-                        t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, attached, constants,
-                        dI, dbeta, dtheta, dU,
-                    )  # fmt: skip
-                else:
-                    _few_terms(t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU)
+                slopes(t, mine, U, U_before, theta, recorded, a, b, slope)
+                _every_term(
+                    t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, attached, constants,
+                    dI, dbeta, dtheta, dU,
+                )  # fmt: skip
 
-    return chunked_jit(backward)
+    return chunked_jit(few_terms), chunked_jit(every_term)
 
 
 @register_jitable
@@ -234,7 +264,7 @@ def leaky_backward(
     dI = empty((1 if static else T, *shape), U.dtype, order)
     dbeta, dtheta, dU_before = (empty((1, *shape), U.dtype, order) for _ in range(3))
     absent = np.empty((0, U_before.size), U.dtype)
-    _backward_kernel(sigma.formula)(
+    _backward_kernels(sigma.formula)[constants or not detach_reset](
         parts(U_before.size, BLOCK), absent if dS is None else rows(dS.astype(U.dtype, copy=False), order),
         absent if dmem is None else rows(dmem, order), rows(U, order), _per_neuron(U_before, shape, order),
         _per_neuron(clip01(beta), shape, order), _per_neuron(theta, shape, order),

@@ -174,7 +174,7 @@ def test_infinite_membranes_are_the_laws(reset):
         settings = {"reset_mechanism": reset, "detach_reset": detach}
         with np.errstate(invalid="ignore"):
             law = both(reference, I, beta, theta, U_before, dS, dmem, **settings)
-        twin = both(cpu, I, beta, theta, U_before, dS, dmem, **settings)
+            twin = both(cpu, I, beta, theta, U_before, dS, dmem, **settings)
         for a, e in zip(twin, law, strict=True):
             np.testing.assert_array_equal(a, e)
 
