@@ -3,8 +3,10 @@
     python -m benchmarks                       the tables
     python -m benchmarks --write               and put them into docs/benchmarks.md and docs/benchmarks.json
     python -m benchmarks --only dense --rounds 9
+    python -m benchmarks --peers all           and a table of every peer that is installed, on the tutorial's network
 
 A row's ratio is the median of snnTorch's times over the median of npsnn's. No time is asserted anywhere.
+`python -m benchmarks.peers` prints the table of peers alone.
 """
 
 import argparse
@@ -15,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,23 +24,13 @@ from typing import Any
 import numpy as np
 
 import npsnn
-from benchmarks import engines
+from benchmarks import engines, peers
 from benchmarks.networks import NETWORKS, Network
+from benchmarks.peers import spread
+from benchmarks.timing import AGREE, agreement, interleaved
 from npsnn import training
 
-AGREE = 1e-4  # of the loss, and of the gradients in the Euclidean norm
 DOCS = Path(__file__).parents[1] / "docs"
-
-
-def interleaved(jobs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each job, in turns, so that a machine that slows down slows all of them."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(rounds):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            times[name].append(time.perf_counter() - start)
-    return times
 
 
 def compare(name: str, rounds: int, threads: int) -> dict[str, Any]:
@@ -56,12 +47,6 @@ def compare(name: str, rounds: int, threads: int) -> dict[str, Any]:
         times = interleaved({"npsnn": getattr(ours, what), "snntorch": getattr(theirs, what)}, rounds)
         row[what] = times
     return row
-
-
-def agreement(network: Network, threads: int) -> float:
-    """How far apart the engines are on a few samples and steps, before a rounding has decided a spike."""
-    few = network._replace(batch=2, num_steps=min(network.num_steps, 4))
-    return engines.disagreement(engines.Npsnn(few).gradients(), engines.SnnTorch(few, threads).gradients())
 
 
 def children(name: str) -> dict[str, Any]:
@@ -121,7 +106,7 @@ def grid_table(rows: list[dict[str, Any]]) -> str:
             rates = " ".join(f"{r:.2f}" for r in row["rates"])
             ratio = median(theirs) / median(ours)
             lines.append(
-                f"| {row['network']} | {rates} | {what} | {_spread(ours)} | {_spread(theirs)} | **{ratio:.1f}** |"
+                f"| {row['network']} | {rates} | {what} | {spread(ours)} | {spread(theirs)} | **{ratio:.1f}** |"
             )
     return "\n".join(lines)
 
@@ -149,29 +134,40 @@ def growth_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _spread(seconds: list[float]) -> str:
-    return f"{1000 * median(seconds):.3g} ({1000 * min(seconds):.3g} to {1000 * max(seconds):.3g})"
-
-
 def write(tables: dict[str, str], results: dict[str, Any]) -> None:
-    """Put each table between its marks in docs/benchmarks.md, and everything into docs/benchmarks.json."""
-    page = DOCS / "benchmarks.md"
+    """Put each table between its marks in docs/benchmarks.md, and everything into docs/benchmarks.json.
+
+    A table without marks there is only in the file of numbers. Where no peers were timed, the last ones' stay in both.
+    """
+    page, numbers = DOCS / "benchmarks.md", DOCS / "benchmarks.json"
     text = page.read_text("utf-8")
     for name, table in tables.items():
         begin, end = f"<!-- {name}: written by python -m benchmarks --write -->\n", f"<!-- end of {name} -->"
+        if begin not in text:
+            print(f"docs/benchmarks.md has no block of {name}")
+            continue
         head, rest = text.split(begin)
         text = f"{head}{begin}{table}\n{end}{rest.split(end)[1]}"
     page.write_text(text, "utf-8")
-    (DOCS / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    last = json.loads(numbers.read_text("utf-8")) if numbers.exists() else {}
+    kept = {name: last[name] for name in ("peers",) if name in last}
+    numbers.write_text(json.dumps({**kept, **results}, indent=1) + "\n", "utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2, help="PyTorch's; npsnn's are NPSNN_NUM_THREADS")
+    parser.add_argument("--threads", type=int, default=2, help="the peers'; npsnn's are NPSNN_NUM_THREADS")
     parser.add_argument("--only", default="", help="networks whose name has this in it")
+    parser.add_argument(
+        "--peers", default=peers.DEFAULT, help=f"all, or of {', '.join(peers.PEERS)}, with commas between"
+    )
     parser.add_argument("--write", action="store_true", help="into docs/")
     args = parser.parse_args()
+    try:
+        chosen = peers.chosen(args.peers)
+    except ValueError as error:
+        parser.error(str(error))
     if training.installed("snntorch") == "not installed":
         raise SystemExit('needs PyTorch and snnTorch to stand beside: pip install "npsnn[peers]"')
     names = [name for name in NETWORKS if args.only in name]
@@ -182,10 +178,15 @@ def main() -> int:
     results["children"] = [children(name) for name in names]
     print(children_table(results["children"]), flush=True)
     results["growth"] = growth(args.rounds)
-    print(growth_table(results["growth"]))
+    tables = {"grid": grid_table(results["grid"]), "memory and start": children_table(results["children"])}
+    tables["growth"] = growth_table(results["growth"])
+    print(tables["growth"], flush=True)
+    if chosen != [peers.DEFAULT]:  # whom the grid has already
+        results["peers"] = peers.compare(chosen, args.rounds, args.threads)
+        tables["peers"] = peers.table(results["peers"])
+        print(tables["peers"])
     if args.write:
-        tables = {"grid": grid_table(results["grid"]), "memory and start": children_table(results["children"])}
-        write({**tables, "growth": growth_table(results["growth"])}, results)
+        write(tables, results)
     return 0
 
 

@@ -39,7 +39,7 @@ class Npsnn:
 
 
 class TorchEngine:
-    """What every engine on PyTorch's CPU shares: the weights, the batch, the loss, Adam. A subclass says how it spikes."""
+    """What engines on PyTorch share: the weights, the batch, the loss, Adam. A subclass says how it spikes."""
 
     def __init__(self, network: Network, threads: int = 2) -> None:
         import torch

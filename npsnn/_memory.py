@@ -10,6 +10,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Order = tuple[int, ...]
+CHANNELS_LAST: Order = (0, 2, 3, 1)  # of images (N, C, H, W)
 
 
 def order_of(x: Array) -> Order:
@@ -31,7 +32,7 @@ def back(order: Order) -> Order:
 
 
 def empty(shape: tuple[int, ...], dtype: Any, order: Order) -> Array:
-    """An array (T, B, *N) whose axes lie in memory in that order."""
+    """An array whose axes lie in memory in that order."""
     return np.empty([shape[axis] for axis in order], dtype).transpose(back(order))
 
 

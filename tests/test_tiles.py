@@ -1,5 +1,6 @@
 """Tiles: where they are cut, that no thread, order, neighbour or memory budget changes a bit, and what a tape keeps."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -43,6 +44,12 @@ def draw(net, static, B=7, T=2 * tiles.STEPS + 9):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((B, 2, 9, 8) if static else (T, B, 2, 9, 8)).astype(net.dtype)
     return x, T if static else None
+
+
+def shuffled(chunks, work):
+    """Instead of `_threads.share`: the chunks one by one, in another order."""
+    for k in np.random.default_rng(chunks).permutation(chunks):
+        work(int(k), int(k) + 1)
 
 
 @pytest.mark.parametrize("B, T, step_bytes, param_bytes, samples, steps", [
@@ -109,14 +116,36 @@ def test_bits_do_not_depend_on_threads_or_on_the_order_of_chunks(static, monkeyp
     finally:
         _threads.set_count(threads)
 
-    def shuffled(chunks, work):
-        for k in np.random.default_rng(chunks).permutation(chunks):
-            work(int(k), int(k) + 1)
-
     monkeypatch.setattr(_threads, "share", shuffled)
     results.append(everything(net, x, T))
     for result in results[1:]:
         same_bits(result, results[0])
+
+
+def test_one_hash_of_the_weights_after_twenty_training_steps(monkeypatch):
+    """Whatever the threads, the order of the chunks and the memory budget (C11)."""
+    rng = np.random.default_rng(5)
+    batches = [(rng.standard_normal((9, 2, 9, 8)).astype(np.float32), rng.integers(0, 5, 9)) for _ in range(20)]
+    loss_fn = npsnn.functional.ce_rate_loss()
+
+    def weights(**more):
+        net = network(**more)
+        optimizer = npsnn.optim.Adam(net, lr=1e-2)
+        for x, targets in batches:
+            spk_rec, _, tape = net.forward(x, num_steps=tiles.STEPS + 5)
+            optimizer.step(net.backward(tape, dspk=loss_fn.value_and_grad(spk_rec, targets)[1]))
+        return hashlib.sha256(net.flat_params.tobytes()).hexdigest()
+
+    threads, found = _threads.count(), set()
+    try:
+        for n, budget in ((1, None), (2, None), (8, None), (1, 300_000), (2, 500_000)):
+            _threads.set_count(n)
+            found.add(weights(memory_budget=budget))
+    finally:
+        _threads.set_count(threads)
+    monkeypatch.setattr(_threads, "share", shuffled)
+    found.add(weights())
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

@@ -19,11 +19,11 @@ import numpy as np
 
 from npsnn._jit import chunked_jit
 from npsnn._lanes import aligned, aligned_zeros
+from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
 from npsnn.conv2d.image import (
     convolve,
     cut_out,
-    empty_images,
     flat,
     for_backward,
     for_forward,
@@ -80,7 +80,7 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped
 def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding: Pair) -> tuple[Array, Conv2dCache]:
     """As reference.conv2d_forward."""
     s = sizes(X, W, stride, padding)
-    Y = empty_images((len(X), len(W), *s.shape), W.dtype)
+    Y = empty((len(X), len(W), *s.shape), W.dtype, CHANNELS_LAST)
     _forward(
         parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), for_forward(s)
     )  # (K1), (K2)
@@ -94,7 +94,7 @@ def conv2d_backward(
     X, s = cache.X, sizes(cache.X, W, cache.stride, cache.padding)
     chunks = parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
-    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), W.dtype)
+    dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
     Wr, s = rows_of_inputs(W, s.R), for_backward(s, input_grad, listed=False)
     _backward(chunks, flat(dY), flat(X), Wr, flat(dX), dWt, db, s)  # (K3) to (K6)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)

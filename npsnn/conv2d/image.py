@@ -33,6 +33,7 @@ from npsnn._lanes import (
     row_of,
     sum_ones,
 )
+from npsnn._memory import CHANNELS_LAST
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
@@ -394,14 +395,8 @@ def weights_of_rows(dWt: Array, shape: tuple[int, ...]) -> Array:
 
 def flat(images: Array) -> Array:
     """(N, C, H, W) as (N, numbers of an image), channels last: no copy where they already lie so."""
-    last = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    last = np.ascontiguousarray(images.transpose(CHANNELS_LAST))
     return last.reshape(len(last), math.prod(last.shape[1:]))
-
-
-def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
-    """(N, C, H, W) in whose memory the channels lie last."""
-    N, C, H, W = shape
-    return np.empty((N, H, W, C), dtype).transpose(0, 3, 1, 2)
 
 
 def ordered_sum(parts: Array) -> Array:

@@ -14,12 +14,12 @@ import numpy as np
 
 from npsnn._jit import chunked_jit, register_jitable
 from npsnn._lanes import ROUND, add_labelled, add_piece, aligned, aligned_zeros, largest
+from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
     convolve,
     cut_out,
-    empty_images,
     flat,
     for_backward,
     for_forward,
@@ -113,8 +113,8 @@ def convpool2d_forward(
     """As reference.convpool2d_forward."""
     s = sizes(X, W, stride, padding)
     pooled = _pooled(s.shape, pool)
-    Y = empty_images((len(X), len(W), *pooled), W.dtype)
-    place = empty_images(Y.shape, place_dtype(pool[0]))
+    Y = empty((len(X), len(W), *pooled), W.dtype, CHANNELS_LAST)
+    place = empty(Y.shape, place_dtype(pool[0]), CHANNELS_LAST)
     Wt, bias = rows_of_outputs(W, s.L), padded_bias(b, W, s.L)
     _forward(parts(len(X), CHUNK), flat(X), Wt, bias, flat(Y), flat(place), for_forward(s), pool, pooled)
     return Y, ConvPool2dCache(Conv2dCache(X, stride, padding), MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool))
@@ -127,7 +127,7 @@ def convpool2d_backward(
     (X, stride, padding), (place, _, *pool) = cache
     s, chunks = sizes(X, W, stride, padding), parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
-    dX = empty_images(X.shape if input_grad else (0, *X.shape[1:]), W.dtype)
+    dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
     Wr, pooled = rows_of_inputs(W, s.R, len(s.in_rows)), dY.shape[2:]
     s = for_backward(s, input_grad, listed=True)
     _backward(chunks, flat(dY), flat(place), flat(X), Wr, flat(dX), dWt, db, s, tuple(pool), pooled)

@@ -3,7 +3,7 @@
 - A thread owns chunks of IMAGES images. No padded copy and no array of windows is made: what lies outside is left out.
   So (P1) a window of nothing but -inf chooses its first pixel, never the padding.
 - Order of sums: (P4) row by row; (P3), (P5) by output pixel, row by row.
-- Memory: a copy of an X or dY that is not contiguous.
+- Channels lie last in the memory of Y. Memory: a copy of an X or dY that is not contiguous.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit, register_jitable
+from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
 from npsnn.pool2d.reference import AvgPool2dCache, MaxPool2dCache, Pair, place_dtype
 
@@ -102,7 +103,7 @@ def _average_backward(begin, end, dY, dX, kh, kw, sh, sw, ph, pw):  # type: igno
 
 def _empty_output(X: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(X.shape[2:], kernel, stride, padding, strict=True)]
-    return np.empty((*X.shape[:2], *sizes), X.dtype)
+    return empty((*X.shape[:2], *sizes), X.dtype, CHANNELS_LAST)
 
 
 def maxpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, MaxPool2dCache]:

@@ -22,8 +22,10 @@ from npsnn import _check, _files, backends
 from npsnn._check import Array
 from npsnn.functional.loss import Loss
 from npsnn.layer import Layer
+from npsnn.layers import Flatten, Linear
 from npsnn.network import Sequential
 from npsnn.neuron import Leaky
+from npsnn.pairs import FlatLinear
 from npsnn.verify.spec import Spec, layer_of, spec_of
 
 FORMAT = 1
@@ -74,9 +76,12 @@ def record(
     x = np.array(x, net.dtype)
     arrays: dict[str, Array] = {"x": x, **net.state_dict()}
     y, caches = x[None] if num_steps is not None else x, []
-    for i, layer in enumerate(net.layers):
-        y, cache = _forward(layer, y, net, i, tape.num_steps)
+    unflattened = y
+    for i in range(len(net.layers)):
+        layer, given = _run_as(net, i), y
+        y, cache = _forward(layer, unflattened if isinstance(layer, FlatLinear) else given, net, i, tape.num_steps)
         caches.append(cache)
+        unflattened = given
         arrays |= {f"{i}.U": cache.U, f"{i}.S": y} if isinstance(layer, Leaky) else {f"{i}.y": y}
     if grads:
         arrays |= _backward(net, caches, dspk, dmem, y)
@@ -87,7 +92,16 @@ def record(
 
 def _forward(layer: Layer, x: Array, net: Sequential, i: int, T: int) -> tuple[Array, Any]:
     params, ops = _params(net, i), backends.load(net.backend)
-    return layer.fire(x, params, ops, T) if isinstance(layer, Leaky) else layer.run(x, params, ops)
+    if not isinstance(layer, Leaky):
+        return layer.run(x, params, ops)
+    S, cache = layer.fire(x, params, ops, T)
+    return S.astype(net.dtype, copy=False), cache
+
+
+def _run_as(net: Sequential, i: int) -> Layer:
+    """Layer i; a linear layer after a flattening one as the pair that a network runs, for its order of sums."""
+    layer, before = net.layers[i], net.layers[i - 1] if i else None
+    return FlatLinear(before, layer) if isinstance(layer, Linear) and isinstance(before, Flatten) else layer
 
 
 def _backward(
@@ -99,7 +113,8 @@ def _backward(
     d = np.zeros_like(spk_rec) if dspk is None else np.asarray(dspk, spk_rec.dtype)
     if len(spk_rec) == 1 != len(d):  # a static network without a neuron
         d = d.sum(axis=0, keepdims=True)
-    for i, layer in reversed(list(enumerate(net.layers))):
+    for i in reversed(range(len(net.layers))):
+        layer = _run_as(net, i)
         if isinstance(layer, Leaky):
             arrays[f"{i}.dS"] = d
             last = dmem if i == len(net.layers) - 1 else None
@@ -111,7 +126,7 @@ def _backward(
             arrays[f"{i}.dy"] = d
             back, _ = layer.run_back(d, caches[i], _params(net, i), ops, True)
             assert back is not None
-            d = back
+            d = back.reshape(*back.shape[:2], -1) if isinstance(layer, FlatLinear) else back
     return arrays
 
 

@@ -55,7 +55,6 @@ TARGETS = {
     "functional/regularizer": ["tests/functional/test_losses.py", "tests/test_errors.py"],
     "_lanes": [*LANES, "tests/linear/test_twins.py"],
     "_fused": ["tests/test_fused.py", "tests/test_generator.py"],
-    "_memory": ["tests/leaky/test_twins.py"],
 }
 if not numba.config.DISABLE_JIT:
     TARGETS = {"_vectors": LANES}

@@ -49,9 +49,10 @@ def the_law_alone(monkeypatch):
 
 
 def test_a_forgotten_path_through_the_reset(monkeypatch):
-    monkeypatch.setattr(
-        leaky, "leaky_backward", lambda dS, dmem, cache: leaky_backward(dS, dmem, cache._replace(detach_reset=True))
-    )
+    def backward(dS, dmem, cache, **asked):
+        return leaky_backward(dS, dmem, cache._replace(detach_reset=True), **asked)
+
+    monkeypatch.setattr(leaky, "leaky_backward", backward)
     case = shrunk((("zero", False), "atan"))
     assert kinds(case) == ["Linear", "Leaky"]
     assert (steps(case), samples(case)) == (2, 1)
@@ -71,7 +72,7 @@ def test_a_reset_that_decays(monkeypatch):
 
 
 def test_a_threshold_gradient_without_the_reset(monkeypatch):
-    def backward(dS, dmem, cache):
+    def backward(dS, dmem, cache, **_):
         dI, dbeta, _, dU_before = leaky_backward(dS, dmem, cache)
         return dI, dbeta, leaky_backward(dS, dmem, cache._replace(reset_mechanism="none"))[2], dU_before
 
