@@ -71,16 +71,18 @@ def test_where_tiles_are_cut(B, T, step_bytes, param_bytes, samples, steps):
 
 
 @pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
-def test_tiles_are_near_the_whole(static):
-    """Against the law, which takes a batch in one piece; three blocks of steps, seven samples in four chunks."""
-    results = []
-    for backend in ("reference", "cpu"):
-        net = network(backend, np.float64)
-        x, T = draw(net, static)
-        results.append(everything(net, x, T))
-    assert 0.05 < results[0][0].mean() < 0.95
-    for law, ours in zip(*results, strict=True):
-        close(ours, law, 1e-9)
+def test_tiles_are_near_the_whole(static, monkeypatch):
+    """Three blocks of steps, seven samples in four chunks, against the law on all of it in one piece."""
+    results = [everything(network("cpu", np.float64), *draw(network("cpu", np.float64), static))]
+    results.append(everything(network("reference", np.float64), *draw(network("reference", np.float64), static)))
+    monkeypatch.setattr(tiles, "STEPS", 10**6)
+    law = network("reference", np.float64)
+    whole = everything(law, *draw(law, static))
+    assert len(law.forward(*draw(law, static))[2].run.cuts.steps) == 1
+    assert 0.05 < whole[0].mean() < 0.95
+    for result in results:
+        for ours, expected in zip(result, whole, strict=True):
+            close(ours, expected, 1e-9)
 
 
 @pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
@@ -220,13 +222,14 @@ def test_a_surrogate_that_draws_is_run_in_one_piece():
     [npsnn.Leaky(0.5), npsnn.Leaky(0.5)], [npsnn.Leaky(0.5), npsnn.Linear(3, 2)],
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
-def test_networks_of_every_form(layers, static):
+def test_networks_of_every_form(layers, static, monkeypatch):
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
     T = tiles.STEPS + 3
     x = rng.standard_normal((5, 3) if static else (T, 5, 3))
     results = []
-    for backend in ("reference", "cpu"):
+    for backend, steps in (("cpu", tiles.STEPS), ("reference", 10**6)):
+        monkeypatch.setattr(tiles, "STEPS", steps)
         net = npsnn.Sequential(*layers, backend=backend, dtype=np.float64, seed=2)
         spk_rec, mem_rec, tape = net.forward(x, T if static else None)
         assert (mem_rec is None) == (not isinstance(layers[-1], npsnn.Leaky))
@@ -237,5 +240,5 @@ def test_networks_of_every_form(layers, static):
         results.append([spk_rec, *(grads[name] for name in sorted(grads))])
         assert grads["input"].shape == x.shape
         assert math.prod(spk_rec.shape[:2]) == T * 5
-    for law, ours in zip(*results, strict=True):
+    for ours, law in zip(*results, strict=True):
         close(ours, law, 1e-10)
