@@ -1,7 +1,7 @@
 """From a source file, every version of it with one small fault.
 
 A mutant is one changed node of the syntax tree. Signatures, annotations, decorators, docstrings and the texts of
-messages are left alone: a change there is no change of what is computed.
+messages are left alone, as is the `strict=` of a zip: a change there is no change of what is computed.
 """
 
 import ast
@@ -65,17 +65,19 @@ def _computing(node: ast.AST, path: Path = ()) -> Iterator[tuple[Path, ast.AST]]
             continue
         items = enumerate(value) if isinstance(value, list) else [(None, value)]
         for index, child in items:
-            if isinstance(child, ast.AST) and not _is_text(child):
+            if isinstance(child, ast.AST) and not _says(child):
                 here = (*path, (field, index))
                 if hasattr(child, "lineno"):
                     yield here, child
                 yield from _computing(child, here)
 
 
-def _is_text(node: ast.AST) -> bool:
-    """A docstring, or an f-string."""
-    return isinstance(node, ast.JoinedStr) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _says(node: ast.AST) -> bool:
+    """A docstring, an f-string, or zip's `strict=`, which asserts and computes nothing."""
+    return (
+        isinstance(node, ast.JoinedStr)
+        or (isinstance(node, ast.keyword) and node.arg == "strict")
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))
     )
 
 
