@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from npsnn import _buffers
+
 Array = np.ndarray[Any, Any]
 Order = tuple[int, ...]
 CHANNELS_LAST: Order = (0, 2, 3, 1)  # of images (N, C, H, W)
@@ -33,7 +35,7 @@ def back(order: Order) -> Order:
 
 def empty(shape: tuple[int, ...], dtype: Any, order: Order) -> Array:
     """An array whose axes lie in memory in that order."""
-    return np.empty([shape[axis] for axis in order], dtype).transpose(back(order))
+    return _buffers.empty(tuple(shape[axis] for axis in order), dtype).transpose(back(order))
 
 
 def rows(x: Array, order: Order) -> Array:

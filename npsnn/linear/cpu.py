@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from npsnn import _buffers
 from npsnn._jit import chunked_jit, jit, register_jitable
 from npsnn._lanes import (
     ROUND,
@@ -174,7 +175,7 @@ def _bias_gradient(dY, db):  # type: ignore[no-untyped-def]
 
 def linear_forward(X: Array, W: Array, b: Array | None) -> tuple[Array, LinearCache]:
     """As reference.linear_forward."""
-    Y = np.empty((X.shape[0], W.shape[0]), W.dtype)
+    Y = _buffers.empty((X.shape[0], W.shape[0]), W.dtype)
     bias = np.zeros(W.shape[0], W.dtype) if b is None else b
     _products(parts(len(X), ROWS), np.ascontiguousarray(X), *_padded(W.T), bias, Y)  # (D1)
     return Y, LinearCache(X)
@@ -188,7 +189,7 @@ def linear_backward(
     (M, K), L = W.shape, padded_lanes(W.shape[0])
     dX, db = None, None
     if input_grad:
-        dX = np.empty(X.shape, W.dtype)
+        dX = _buffers.empty(X.shape, W.dtype)
         _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, W.dtype), dX)  # (D2)
     dW, few, tile = np.empty(W.shape, W.dtype), _are_few_of_all(X), as_many_as_fit(SPREAD, W.itemsize, 20, M)
     _weight_gradient(parts(K, BLOCK), dY, X, few, dW, L, row_of(L), tile)  # (D3)

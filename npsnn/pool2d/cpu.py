@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from npsnn import _buffers
 from npsnn._jit import chunked_jit, register_jitable
 from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
@@ -109,14 +110,14 @@ def _empty_output(X: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
 def maxpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, MaxPool2dCache]:
     """As reference.maxpool2d_forward."""
     Y = _empty_output(X, kernel, stride, padding)
-    place = np.empty(Y.shape, place_dtype(kernel))
+    place = _buffers.empty(Y.shape, place_dtype(kernel))
     _max_forward(parts(len(X), IMAGES), np.ascontiguousarray(X), Y, place, *kernel, *stride, *padding)
     return Y, MaxPool2dCache(place, X.shape, kernel, stride, padding)
 
 
 def maxpool2d_backward(dY: Array, cache: MaxPool2dCache) -> Array:
     """As reference.maxpool2d_backward."""
-    dX = np.empty(cache.X_shape, dY.dtype)
+    dX = _buffers.empty(cache.X_shape, dY.dtype)
     dY, width = np.ascontiguousarray(dY), cache.kernel[1]
     _max_backward(parts(len(dX), IMAGES), dY, cache.place, dX, width, *cache.stride, *cache.padding)
     return dX
@@ -131,7 +132,7 @@ def avgpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) ->
 
 def avgpool2d_backward(dY: Array, cache: AvgPool2dCache) -> Array:
     """As reference.avgpool2d_backward."""
-    dX = np.empty(cache.X_shape, dY.dtype)
+    dX = _buffers.empty(cache.X_shape, dY.dtype)
     dY = np.ascontiguousarray(dY)
     _average_backward(parts(len(dX), IMAGES), dY, dX, *cache.kernel, *cache.stride, *cache.padding)
     return dX
