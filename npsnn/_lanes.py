@@ -6,6 +6,7 @@ its network has and for no other. `rows`, `tile` and `columns` count rows in the
 
     sum_ones      out = the sum of the listed rows of a table, and then a row; for spikes: a list says what fires
     add_rows      several outs += the sum of the listed rows of as many tables, each times its number
+    add_stairs    the same for a row of outs, each a few rows lower than the last, whose sums meet where they overlap
     spread_row    the listed rows += one row, each times its number
     add_columns   several outs += the listed rows of as many tables, which start a step apart
     add_tile      several outs += every row of a table, each times a number of its own; nothing is listed
@@ -13,6 +14,7 @@ its network has and for no other. `rows`, `tile` and `columns` count rows in the
     add_piece     out += some numbers
     add_labelled  out += those of some numbers that have a certain label
     list_nonzero  what is not zero, as a list
+    list_numbers  the same, and the numbers themselves
     copy          some numbers, elsewhere
 
     charge        one step of leaky neurons, forward
@@ -33,7 +35,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from npsnn import _fused, _vectors
-from npsnn._vectors import FUSED, VECTOR_BYTES
+from npsnn._vectors import FUSED, HAS_COMPRESS, VECTOR_BYTES
 from npsnn._vectors import ROUND as ROUND
 from npsnn._vectors import SUBTRACT as SUBTRACT
 from npsnn._vectors import ZERO as ZERO
@@ -112,6 +114,20 @@ def _add_rows(  # type: ignore[no-untyped-def]
         out[here + (at + r * out_step)] += total
 
 
+def _add_stairs(  # type: ignore[no-untyped-def]
+    rows, shift, row, table, base, row_step, numbers, listed, starts, start, count, out, at, fall, out_step
+):
+    totals: dict[int, Array] = {}
+    for y in range(count):
+        for r in range(len(rows)):
+            here, line = _piece(row) + (base + r * row_step), y * fall + r
+            total = totals.setdefault(line, np.zeros(ROUND * len(row), out.dtype))
+            for k in range(starts[start + y], starts[start + y + 1]):
+                total[:] = multiply_add(numbers[k], table[here + listed[k]], total)
+    for line, total in totals.items():
+        out[_piece(row) + (at + line * out_step)] += total
+
+
 def _spread_row(  # type: ignore[no-untyped-def]
     row, source, at, numbers, number, listed, first, last, table, base, step
 ):
@@ -168,6 +184,14 @@ def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[n
     return k
 
 
+def _list_numbers(numbers, at, terms, step, listed, found, k):  # type: ignore[no-untyped-def]
+    for q in range(terms):
+        if numbers[at + q] != 0:
+            listed[k], found[k] = q * step, numbers[at + q]
+            k += 1
+    return k
+
+
 def _charge(reset, U_last, last, I, now, beta, theta, m, U, u, S, s, count):  # type: ignore[no-untyped-def]
     U_last, theta = U_last[last : last + count], theta[m : m + count]
     R = U_last > theta
@@ -197,6 +221,7 @@ def _piece(row: tuple[int, ...]) -> Array:
 _compiled = not numba.config.DISABLE_JIT
 sum_ones = _vectors.sum_ones if _compiled else _sum_ones
 add_rows = _vectors.add_rows if _compiled else _add_rows
+add_stairs = _vectors.add_stairs if _compiled else _add_stairs
 spread_row = _vectors.spread_row if _compiled else _spread_row
 add_columns = _vectors.add_columns if _compiled else _add_columns
 add_tile = _vectors.add_tile if _compiled else _add_tile
@@ -206,5 +231,6 @@ add_labelled = _vectors.add_labelled if _compiled else _add_labelled
 copy = _vectors.copy if _compiled else _copy
 charge = _vectors.charge if _compiled else _charge
 credit = _vectors.credit if _compiled else _credit
-_listing = _vectors.list_nonzero if _vectors.HAS_COMPRESS else register_jitable(_list_nonzero)
-list_nonzero = _listing if _compiled else _list_nonzero
+_packing = HAS_COMPRESS and _compiled
+list_nonzero = _vectors.list_nonzero if _packing else register_jitable(_list_nonzero)
+list_numbers = _vectors.list_numbers if _packing else register_jitable(_list_numbers)

@@ -16,8 +16,6 @@ ROUND = 16  # numbers: rows are made of so many
 VECTOR_BYTES = 64
 SUBTRACT, ZERO = (0,), (0, 0)  # a leaky neuron's reset, by the length of a tuple: each has a type, and code, of its own
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
-INDICES = ir.VectorType(INT32, ROUND)
-FLAGS = ir.VectorType(ir.IntType(1), ROUND)
 N = types.intp
 FUSED = bool(binding.get_host_cpu_features().get("fma", platform.machine() in ("aarch64", "arm64")))
 HAS_COMPRESS = binding.llvm_version_info >= (20,)  # the instruction that packs the chosen lanes, or what stands for it
@@ -157,6 +155,37 @@ def add_rows(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def add_stairs(  # type: ignore[no-untyped-def]
+    typingctx, rows, shift, row, table, base, row_step, numbers, listed, starts, start, count, out, at, fall, out_step
+):
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        base, row_step, start, count, at, fall, out_step = (args[k] for k in (4, 5, 9, 10, 12, 13, 14))
+        table, numbers, listed, starts, out = _data(context, b, signature, args, 3, 6, 7, 8, 11)
+        lanes = _Lanes(b, signature.args[3].dtype, ROUND * row.count)
+
+        def put(vectors: list[Any], first: Any) -> None:
+            places = _rows(b, lanes, out, first, out_step, len(vectors) // lanes.count)
+            lanes.store(lanes.add(vectors, lanes.load(places)), places)
+
+        outer = _Loop(b, _number(0), count, lanes.zeros() * rows.count)
+        place = b.add(start, outer.k)
+        first, last = (b.load(b.gep(starts, [k])) for k in (place, b.add(place, _number(1))))
+        loop = _Loop(b, first, last, outer.carried)
+        source = _rows(b, lanes, table, b.add(base, loop.listed(listed)), row_step, rows.count)
+        vectors = lanes.load(source)
+        loop.close(lanes.multiply_add(lanes.number(numbers, loop.k), vectors, loop.carried))
+        done = shift.count * lanes.count
+        put(loop.carried[:done], b.add(at, b.mul(b.mul(outer.k, fall), out_step)))
+        outer.close(loop.carried[done:] + lanes.zeros() * shift.count)
+        if rows.count > shift.count:
+            put(outer.carried[:-done], b.add(at, b.mul(b.mul(count, fall), out_step)))
+        return context.get_dummy_value()
+
+    return types.void(rows, shift, row, table, N, N, numbers, listed, starts, N, N, out, N, N, N), codegen
+
+
+@intrinsic
 def spread_row(typingctx, row, source, at, numbers, number, listed, first, last, table, base, step):  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, numbers, listed, table = _data(context, builder, signature, args, 1, 3, 5, 8)
@@ -231,8 +260,7 @@ def largest(typingctx, row, table, base, offsets, labels, terms, best, which, at
         top, chosen = loop.carried[: lanes.count], loop.carried[lanes.count :]
         row_of_k, here = read(loop.listed(offsets)), label(loop.k)
         wins = [
-            b.or_(b.fcmp_ordered(">", v, t), b.and_(b.fcmp_unordered("uno", v, v), b.fcmp_ordered("ord", t, t)))
-            for v, t in zip(row_of_k, top, strict=True)
+            b.and_(b.fcmp_unordered(">", v, t), b.fcmp_ordered("ord", t, t)) for v, t in zip(row_of_k, top, strict=True)
         ]
         larger = [b.select(w, v, t) for w, v, t in zip(wins, row_of_k, top, strict=True)]
         loop.close(larger + [b.select(w, here, c) for w, c in zip(wins, chosen, strict=True)])
@@ -332,36 +360,49 @@ def copy(typingctx, source, first, count, out, at):  # type: ignore[no-untyped-d
 @intrinsic
 def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        b = builder
-        numbers, listed = _data(context, b, signature, args, 0, 5)
-        lane = ir.Constant(INDICES, list(range(ROUND)))
-        step = _everywhere(b, b.trunc(args[4], INT32), INDICES)
-        loop = _Loop(b, _number(0), args[2], [args[6]], ROUND)
-        left = _everywhere(b, b.trunc(b.sub(args[2], loop.k), INT32), INDICES)
-        inside = b.icmp_signed("<", lane, left)
-        nonzero = _are_nonzero(b, numbers, b.add(args[1], loop.k), inside)
-        here = _everywhere(b, b.trunc(b.add(args[3], b.mul(loop.k, args[4])), INT32), INDICES)
-        kind, name = (
-            ir.FunctionType(INDICES, [INDICES, FLAGS, INDICES]),
-            f"llvm.experimental.vector.compress.v{ROUND}i32",
-        )
-        compress = get_or_insert_function(b.module, kind, name)
-        entries = b.call(compress, [b.add(here, b.mul(lane, step)), nonzero, ir.Constant(INDICES, ir.Undefined)])
-        b.store(entries, b.bitcast(b.gep(listed, [loop.carried[0]]), INDICES.as_pointer()), align=4)
-        count = b.zext(b.ctpop(b.bitcast(nonzero, ir.IntType(ROUND))), INT64)
-        loop.close([b.add(loop.carried[0], count)])
-        return loop.carried[0]
+        numbers, listed = _data(context, builder, signature, args, 0, 5)
+        return _list(builder, numbers, args[1:5], listed, args[6], None)
 
     return types.intp(numbers, N, N, N, N, listed, N), codegen
 
 
-def _are_nonzero(builder: Any, numbers: Any, at: Any, inside: Any) -> Any:
-    """Of ROUND numbers; what is not inside is not read, and not nonzero."""
-    kind = ir.VectorType(numbers.type.pointee, ROUND)
-    some, zeros = _masked_load(builder, kind, numbers, at, inside), ir.Constant(kind, [0] * ROUND)
-    if isinstance(kind.element, ir.IntType):
-        return builder.icmp_unsigned("!=", some, zeros)
-    return builder.fcmp_unordered("!=", some, zeros)
+@intrinsic
+def list_numbers(typingctx, numbers, at, terms, step, listed, found, k):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers, listed, found = _data(context, builder, signature, args, 0, 4, 5)
+        return _list(builder, numbers, [*args[1:3], _number(0), args[3]], listed, args[6], found)
+
+    return types.intp(numbers, N, N, N, listed, found, N), codegen
+
+
+def _list(builder: Any, numbers: Any, which: list[Any], listed: Any, k: Any, found: Any) -> Any:
+    """The list of what is not zero, and that itself where there is room for it; how long the list is then."""
+    b, (at, terms, first, step), element = builder, which, numbers.type.pointee
+    width = ROUND // 2 if isinstance(element, ir.DoubleType) else ROUND
+    kind, indices = ir.VectorType(element, width), ir.VectorType(INT32, width)
+    lane, zeros = ir.Constant(indices, list(range(width))), ir.Constant(kind, [0] * width)
+    steps = b.mul(lane, _everywhere(b, b.trunc(step, INT32), indices))
+    loop = _Loop(b, _number(0), terms, [k], width)
+    left = _everywhere(b, b.trunc(b.sub(terms, loop.k), INT32), indices)
+    some = _masked_load(b, kind, numbers, b.add(at, loop.k), b.icmp_signed("<", lane, left))
+    nonzero = (b.icmp_unsigned if isinstance(element, ir.IntType) else b.fcmp_unordered)("!=", some, zeros)
+    here = _everywhere(b, b.trunc(b.add(first, b.mul(loop.k, step)), INT32), indices)
+    _compress(b, b.add(here, steps), nonzero, listed, loop.carried[0])
+    if found is not None:
+        _compress(b, some, nonzero, found, loop.carried[0])
+    count = b.zext(b.ctpop(b.bitcast(nonzero, ir.IntType(width))), INT64)
+    loop.close([b.add(loop.carried[0], count)])
+    return loop.carried[0]
+
+
+def _compress(builder: Any, vector: Any, chosen: Any, out: Any, at: Any) -> None:
+    """The chosen of a vector's numbers side by side in an array; as many as it has are written."""
+    kind = vector.type
+    function = ir.FunctionType(kind, [kind, chosen.type, kind])
+    compress = get_or_insert_function(builder.module, function, f"llvm.experimental.vector.compress.{_name(kind)}")
+    packed = builder.call(compress, [vector, chosen, ir.Constant(kind, ir.Undefined)])
+    place = builder.bitcast(builder.gep(out, [at]), kind.as_pointer())
+    builder.store(packed, place, align=_bits(kind) // 8)
 
 
 def _pieces(builder: Any, element: Any, count: Any) -> tuple[_Loop, list[Any], _Lanes]:

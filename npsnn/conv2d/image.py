@@ -7,7 +7,8 @@ arrays of an image are flat, and its channels lie last. Zeros surround the image
     acc     Y[(y, x), o], a row over o for every output pixel
     dy      dY[(y, x), o]: before each y are kw - 1 rows of zeros, between two x sw - 1; so (u, v) is its place too
     Wt      W[(i, j, c), o], dWt likewise
-    Wr      W[(i, o), (j, c)]; where len(rows) kernel rows go together, W[(i // len(rows), o), (i % len(rows), j, c)]
+    Wr      W[(i, o), (j, c)]
+    stairs  the same in pieces, by kernel rows that go together, piece, o, kernel row; what is left of a last group is 0
 
 A row over o is padded with zeros to L numbers, a row over (j, c) to R (_lanes.py).
 """
@@ -22,13 +23,14 @@ from npsnn._lanes import (
     ROUND,
     SLACK,
     add_columns,
-    add_rows,
+    add_stairs,
     add_tile,
     aligned,
     aligned_zeros,
     as_many_as_fit,
     copy,
     list_nonzero,
+    list_numbers,
     padded_lanes,
     row_of,
     sum_ones,
@@ -60,7 +62,9 @@ class Sizes(NamedTuple):
     tile: tuple[int, ...]  # and for (K2), (K3) of any numbers
     in_row: tuple[int, ...]  # a piece of a row over (j, c)
     in_tile: tuple[int, ...]  # so many of them for (K5) of any deltas
-    in_rows: tuple[int, ...]  # so many kernel rows for (K5) of listed deltas
+    stair: tuple[int, ...]  # a shorter piece of it, so that the weights of all o at one piece are near
+    stairs: tuple[int, ...]  # so many kernel rows for (K5) of listed deltas
+    shift: tuple[int, ...]  # so many of them are done when the next row of output pixels begins
 
 
 def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
@@ -69,6 +73,8 @@ def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
     H_out, W_out = (H_in + 2 * padding[0] - kh) // stride[0] + 1, (W_in + 2 * padding[1] - kw) // stride[1] + 1
     L, R = padded_lanes(O), padded_lanes(kw * C)
     row, in_row = row_of(L), row_of(R)
+    stair = in_row[: len(in_row) // 2] if len(in_row) % 2 == 0 else in_row
+    stairs = as_many_as_fit(stair, W.itemsize, 24, kh)
     seen = (H_out - 1) * stride[0] + kh, (W_out - 1) * stride[1] + kw
     return Sizes(
         channels=(C, O),
@@ -86,20 +92,22 @@ def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
         tile=as_many_as_fit(row, W.itemsize, 16, 4),
         in_row=in_row,
         in_tile=as_many_as_fit(in_row, W.itemsize, 16, 4),
-        in_rows=as_many_as_fit(in_row, W.itemsize, 8, min(kh, 2)),
+        stair=stair,
+        stairs=stairs,
+        shift=stairs[: stride[0]],
     )
 
 
 def for_forward(s: Sizes) -> Sizes:
     """Without what only backward needs: a kernel is compiled for every form of Sizes that it meets."""
-    return s._replace(columns=ONE, in_row=ONE, in_tile=ONE, in_rows=ONE)
+    return s._replace(columns=ONE, in_row=ONE, in_tile=ONE, stair=ONE, stairs=ONE, shift=ONE)
 
 
 def for_backward(s: Sizes, input_grad: bool, listed: bool) -> Sizes:
     """Without what the input's gradient does not need, from listed deltas or from all, or not at all."""
     if not input_grad:
-        return s._replace(in_row=ONE, in_tile=ONE, in_rows=ONE)
-    return s._replace(in_tile=ONE) if listed else s._replace(in_rows=ONE)
+        return s._replace(in_row=ONE, in_tile=ONE, stair=ONE, stairs=ONE, shift=ONE)
+    return s._replace(in_row=ONE, in_tile=ONE) if listed else s._replace(stair=ONE, stairs=ONE, shift=ONE)
 
 
 class Scratch(NamedTuple):
@@ -109,6 +117,7 @@ class Scratch(NamedTuple):
     numbers: Array  # the image where all of it is multiplied
     rows: Array  # acc, or dy
     listed: Array
+    found: Array  # the numbers that a list is of
     starts: Array  # where the parts of the list begin
     row: Array  # what fires in one row of the image
     channel: Array  # of a row's entries
@@ -123,13 +132,14 @@ def scratch(X, Wt, s, rows):  # type: ignore[no-untyped-def]
     image, numbers, acc = np.zeros(pixels, X.dtype), aligned(Wt, pixels), aligned(Wt, rows * s.L)
     acc[:] = 0
     longest = max(C * s.seen[0] * s.seen[1], s.seen[0] * s.kernel[1] * C, O * s.shape[0] * s.shape[1])
-    starts = np.empty((max(s.seen[0] + 1, s.shape[0]), max(C, s.shape[1] + 1)), np.int64)
+    starts = np.empty((max(s.seen[0] + 1, s.shape[1]), max(C, s.shape[0] + 1)), np.int64)
     channel, column = np.empty(width, np.int32), np.empty(width, np.int32)
     for v in range(s.seen[1]):
         for c in range(C):
             channel[v * C + c], column[v * C + c] = c, v * s.L
     listed, row = np.empty(longest + SLACK, np.int32), np.empty(width + SLACK, np.int32)
-    return Scratch(image, numbers, acc, listed, starts, row, channel, column)
+    found = np.empty(O * s.shape[0] * s.shape[1] + SLACK, Wt.dtype)
+    return Scratch(image, numbers, acc, listed, found, starts, row, channel, column)
 
 
 @register_jitable
@@ -288,41 +298,41 @@ def _weight_gradient_of_numbers(image, dy, s, dWt):  # type: ignore[no-untyped-d
 
 @register_jitable
 def list_deltas(s, room):  # type: ignore[no-untyped-def]
-    """The o of one image's deltas that are not zero, by output pixel; starts[y, x]: where a pixel's start."""
-    (H_out, W_out), k = s.shape, 0
-    for y in range(H_out):
-        for x in range(W_out):
-            room.starts[y, x] = k
+    """One image's deltas that are not zero, and their o, by (x, y, o); starts[x, y]: where an output pixel's start."""
+    (H_out, W_out), k, step = s.shape, 0, ROUND * len(s.stair) * len(s.stairs)
+    for x in range(W_out):
+        for y in range(H_out):
+            room.starts[x, y] = k
             place = (y * s.seen[1] + x * s.stride[1] + s.kernel[1] - 1) * s.L
-            k = list_nonzero(room.rows, place, s.channels[1], 0, 1, room.listed, k)
-        room.starts[y, W_out] = k
+            k = list_numbers(room.rows, place, s.channels[1], step, room.listed, room.found, k)
+        room.starts[x, H_out] = k
 
 
 @register_jitable
-def input_gradient_of_listed(Wr, s, room, padded):  # type: ignore[no-untyped-def]
-    """(K5), (K6): padded dX of one image, from its listed deltas; a few kernel rows at a time, to keep them near."""
-    O, kh, together = s.channels[1], s.kernel[0], len(s.in_rows)
+def input_gradient_of_listed(stairs, s, room, padded):  # type: ignore[no-untyped-def]
+    """(K5), (K6): padded dX of one image, from its listed deltas, by x: down a column of output pixels, a row of padded
+    is met by kh of them, and its sum stays in registers until the last.
+    """
+    kh, together = s.kernel[0], len(s.stairs)
     padded[:] = 0
     for i in range(0, kh - together + 1, together):
-        _add_kernel_rows(s.in_rows, Wr, i * O * s.R, i, s, room, padded)
-    for i in range(kh - kh % together, kh):
-        _add_kernel_rows(ONE, Wr, i * O * s.R, i, s, room, padded)
+        _add_kernel_rows(s.stairs, s.shift, stairs, i, 0, s, room, padded)
+    for i in range(kh % together):
+        _add_kernel_rows(ONE, ONE, stairs, kh - kh % together, i, s, room, padded)
 
 
 @register_jitable
-def _add_kernel_rows(rows, Wr, base, i, s, room, padded):  # type: ignore[no-untyped-def]
-    """len(rows) of them, from i."""
-    C, (H_out, W_out), (sh, sw), R = s.channels[0], s.shape, s.stride, s.R
-    width, step = (s.size[1] + 2 * s.padding[1]) * C, len(rows) * R
-    for y in range(H_out):
+def _add_kernel_rows(rows, shift, stairs, group, i, s, room, padded):  # type: ignore[no-untyped-def]
+    """len(rows) of them, from the i-th of the group that begins with row `group`."""
+    (C, O), (H_out, W_out), (sh, sw), piece = s.channels, s.shape, s.stride, ROUND * len(s.stair)
+    width, together, starts = (s.size[1] + 2 * s.padding[1]) * C, len(s.stairs), room.starts.reshape(-1)
+    for lane in range(0, s.R, piece):
+        base = (group * s.R + lane * together) * O + i * piece
         for x in range(W_out):
-            first, last = room.starts[y, x], room.starts[y, x + 1]
-            place, at = (y * s.seen[1] + x * sw + s.kernel[1] - 1) * s.L, (y * sh + i) * width + x * sw * C
-            for lane in range(0, R if last > first else 0, ROUND * len(s.in_row)):
-                add_rows(
-                    rows, s.in_row, Wr, base + lane, step, R, room.rows, place, room.listed, first, last,
-                    padded, at + lane, width,
-                )  # fmt: skip
+            add_stairs(
+                rows, shift, s.stair, stairs, base, piece, room.found, room.listed, starts, x * room.starts.shape[1],
+                H_out, padded, (group + i) * width + x * sw * C + lane, sh, width,
+            )  # fmt: skip
 
 
 @register_jitable
@@ -368,15 +378,23 @@ def rows_of_outputs(W: Array, L: int) -> Array:
     return Wt.reshape(-1)
 
 
-def rows_of_inputs(W: Array, R: int, together: int = 1) -> Array:
-    """Wr, of so many kernel rows together; those that are left over come one by one, at the end."""
+def rows_of_inputs(W: Array, R: int) -> Array:
+    """Wr."""
     O, C, kh, kw = W.shape
-    rows = aligned_zeros((kh * O * R,), W)
-    whole = kh - kh % together
-    for i, n in [(i, together) for i in range(0, whole, together)] + [(i, 1) for i in range(whole, kh)]:
-        block = rows[i * O * R : (i + n) * O * R].reshape(O, n, R)
-        block[:, :, : kw * C] = W[:, :, i : i + n].transpose(0, 2, 3, 1).reshape(O, n, kw * C)
-    return rows
+    Wr = aligned_zeros((kh, O, R), W)
+    Wr[:, :, : kw * C] = W.transpose(2, 0, 3, 1).reshape(kh, O, kw * C)
+    return Wr.reshape(-1)
+
+
+def stairs_of_inputs(W: Array, s: Sizes) -> Array:
+    """Stairs."""
+    kh, together, piece = s.kernel[0], len(s.stairs), ROUND * len(s.stair)
+    groups = -(-kh // together)
+    rows = aligned_zeros((groups * together, len(W), s.R // piece, piece), W)
+    rows[:kh] = rows_of_inputs(W, s.R).reshape(kh, *rows.shape[1:])
+    stairs = aligned_zeros((rows.size,), W)
+    stairs[:] = rows.reshape(groups, together, *rows.shape[1:]).transpose(0, 3, 2, 1, 4).reshape(-1)
+    return stairs
 
 
 def padded_bias(b: Array | None, W: Array, L: int) -> Array:

@@ -3,7 +3,8 @@
 - An image's convolution stays in scratch, (pixels, channels), and only the pooled Y and the places are written; the
   deltas are put at their places in such scratch. No array of the convolution's size over all images is made.
 - What is done to one image's scratch is conv2d's, and so is the order of sums, but for these: (K4) sums the image's
-  cells; (K5) runs over the deltas that are not zero, o ascending, and (K6) adds its sums by kernel row, then pixel.
+  cells; (K5) and (K6) run over the deltas that are not zero, down a column of output pixels: for every x one sum, by
+  y, then o, and where a kernel has more rows than registers hold, by groups of rows.
 - A window's pixels outside the image are left out; to a maximum, as in the law, NaN is the largest.
 - A thread owns chunks of CHUNK images. Memory: one image's scratch a chunk, dW once for every chunk.
 """
@@ -27,10 +28,10 @@ from npsnn.conv2d.image import (
     list_deltas,
     ordered_sum,
     padded_bias,
-    rows_of_inputs,
     rows_of_outputs,
     scratch,
     sizes,
+    stairs_of_inputs,
     weight_gradient,
     weights_of_rows,
 )
@@ -92,18 +93,18 @@ def _forward(begin, end, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[n
 
 
 @chunked_jit
-def _backward(begin, end, dY, place, X, Wr, dX, dWt, db, s, pool, pooled):  # type: ignore[no-untyped-def]
+def _backward(begin, end, dY, place, X, stairs, dX, dWt, db, s, pool, pooled):  # type: ignore[no-untyped-def]
     for chunk in range(begin, end):
         db[chunk] = 0
-        room = scratch(X, Wr, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
-        padded, total = aligned(Wr, len(room.image) + s.R), np.empty(s.channels[1], Wr.dtype)
+        room = scratch(X, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
+        padded, total = aligned(stairs, len(room.image) + s.R), np.empty(s.channels[1], stairs.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             _route(dY[n], place[n], s, pool, pooled, room.rows, total)
             db[chunk] += total
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
                 list_deltas(s, room)
-                input_gradient_of_listed(Wr, s, room, padded)
+                input_gradient_of_listed(stairs, s, room, padded)
                 cut_out(padded, s, dX[n])
 
 
@@ -128,9 +129,9 @@ def convpool2d_backward(
     s, chunks = sizes(X, W, stride, padding), parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
     dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
-    Wr, pooled = rows_of_inputs(W, s.R, len(s.in_rows)), dY.shape[2:]
+    stairs, pooled = stairs_of_inputs(W, s), dY.shape[2:]
     s = for_backward(s, input_grad, listed=True)
-    _backward(chunks, flat(dY), flat(place), flat(X), Wr, flat(dX), dWt, db, s, tuple(pool), pooled)
+    _backward(chunks, flat(dY), flat(place), flat(X), stairs, flat(dX), dWt, db, s, tuple(pool), pooled)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None
 
