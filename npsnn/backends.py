@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 NAMES = ("reference", "cpu")
-OPS = ("conv2d", "pool2d", "convpool2d", "linear", "leaky", "adam")
+OPS = ("conv2d", "pool2d", "convpool2d", "leakyconvpool2d", "linear", "leaky", "adam")
 
 
 class Backend(NamedTuple):
@@ -17,6 +17,7 @@ class Backend(NamedTuple):
     conv2d: ModuleType
     pool2d: ModuleType
     convpool2d: ModuleType
+    leakyconvpool2d: ModuleType
     linear: ModuleType
     leaky: ModuleType
     adam: ModuleType

@@ -22,6 +22,7 @@ class Layer:
     """What every layer offers; the methods here are those of a layer without parameters."""
 
     image = False  # whether a sample must be (channels, height, width)
+    remembers = False  # whether it has membranes; such a layer has the methods of neuron.Remembers
     takes_spikes = False  # whether its op takes bool arrays beside numbers, as neurons of some backends give them
 
     def init_params(self, generator: Generator, dtype: Any = np.float32) -> dict[str, Array]:

@@ -11,8 +11,8 @@ from npsnn._check import Array
 from npsnn.generator import Generator
 from npsnn.layer import Layer
 from npsnn.layers import Flatten
-from npsnn.neuron import Leaky
-from npsnn.pairs import pair_up
+from npsnn.neuron import Leaky, Remembers
+from npsnn.pairs import LeakyConvPool2d, pair_up
 from npsnn.parameters import FlatParams
 from npsnn.state_dict import LoadResult, match
 from npsnn.surrogate import Surrogate
@@ -54,8 +54,9 @@ class Tape(NamedTuple):
     def neurons(self) -> dict[int, Neurons]:
         """Index -> what every neuron layer did, over all samples; computed again where the tape does not keep it."""
         found: dict[int, Neurons] = {}
-        for i in (i for i, layer in self.run.items if isinstance(layer, Leaky)):
-            caches = [[blocks[i] for blocks in tiles.neuron_caches(self.run, chunk)] for chunk in self.chunks]
+        chunks = [tiles.neuron_caches(self.run, chunk) for chunk in self.chunks]
+        for i in chunks[0][0]:
+            caches = [[blocks[i] for blocks in chunk] for chunk in chunks]
             first = caches[0][0]
             found[i] = Neurons(
                 np.concatenate([np.concatenate([c.U for c in blocks]) for blocks in caches], axis=1),
@@ -110,11 +111,11 @@ class Sequential:
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: layer {i} is no layer of npsnn: {layer!r}")
         self.layers = tuple(layers)
-        self._items = pair_up(self.layers)
         if dtype is None or np.dtype(dtype) not in _check.FLOATS:
             raise TypeError(f"Sequential: dtype must be float32 or float64, got {dtype and np.dtype(dtype)}")
         self.dtype = np.dtype(dtype)
         self.backend = backends.resolve(backend)
+        self._items = pair_up(self.layers, fuse=self.backend != "reference")
         self.memory_budget = None if memory_budget is None else _check.whole(memory_budget, "memory_budget", 1)
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         self._params = FlatParams.pack([layer.init_params(generator, self.dtype) for layer in layers], self.dtype)
@@ -251,9 +252,11 @@ class Sequential:
         shape = (1, 1, *(_check.whole(n, "input_shape") for n in input_shape))
         kind, spikes = self.dtype, tiles.spikes_dtype(backends.load(self.backend), self.dtype)
         rows = [("layer", "output shape", "parameters", "tape bytes")]
-        total = 0
+        total, fused = 0, [i for i, layer in self._items if isinstance(layer, LeakyConvPool2d)]
         for i, layer in enumerate(self.layers):
             kept = layer.cache_bytes(shape, T, self.dtype if isinstance(layer, Leaky) else kind)
+            if i in fused or i + 1 in fused:  # of the neurons the currents are kept, and no spikes
+                kept = 0 if i in fused else math.prod(shape) * self.dtype.itemsize
             kind = spikes if isinstance(layer, Leaky) else kind if isinstance(layer, Flatten) else self.dtype
             shape = layer.out_shape(shape, self._where(i))
             shape = (T, *shape[1:]) if isinstance(layer, Leaky) else shape
@@ -317,11 +320,11 @@ class Sequential:
     def _run(self, params: FlatParams, shape: tuple[int, ...], T: int) -> tiles.Run:
         """How an input of `shape` (T or 1, B, *features) is run for T steps."""
         by_item = tuple(params.of_layer(i) for i, _ in self._items)
-        sigmas = tuple(layer.spike_grad.for_run() if isinstance(layer, Leaky) else None for _, layer in self._items)
+        sigmas = tuple(layer.spike_grad.for_run() if isinstance(layer, Remembers) else None for _, layer in self._items)
         step_bytes = sum(math.prod(n[1:]) for n in tiles.membrane_shapes(self._items, shape)) * self.dtype.itemsize
         cuts = tiles.cut(shape[1], T, step_bytes, params.flat.nbytes)
         whole = any(
-            isinstance(layer, Leaky) and sigma is not layer.spike_grad
+            isinstance(layer, Remembers) and sigma is not layer.spike_grad
             for (_, layer), sigma in zip(self._items, sigmas, strict=True)
         )
         if whole or self.backend == "reference":  # one draw of noise is for all; and NumPy is quicker in one piece

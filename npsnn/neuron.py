@@ -15,7 +15,51 @@ from npsnn.surrogate import Surrogate, atan
 RESETS = ("subtract", "zero", "none")
 
 
-class Leaky(Layer):
+class Remembers(Layer):
+    """A layer with membranes: it is run for a number of steps, from the membranes before them."""
+
+    remembers = True
+    spike_grad: Surrogate
+
+    def neurons_at(self, i: int) -> int:
+        """The index of its neurons' layer, if its parameters are layer i's."""
+        raise NotImplementedError
+
+    def membranes(self, shape: Shape) -> Shape:
+        """(B, *N) for an input of `shape` (T, B, *features)."""
+        raise NotImplementedError
+
+    def fire(
+        self,
+        x: Array,
+        params: Params,
+        ops: Backend,
+        num_steps: int,
+        U_before: Array | None = None,
+        sigma: Surrogate | None = None,
+    ) -> tuple[Array, Any]:
+        """y and the op's cache for `num_steps` steps from the membranes U_before (None: at rest).
+
+        `sigma` is the surrogate of a run that is done in pieces; None takes a fresh one.
+        """
+        raise NotImplementedError
+
+    def after(self, cache: Any) -> Array:
+        """(B, *N) the membranes after the last step: an array of their own."""
+        raise NotImplementedError
+
+    def back_through(
+        self, dy: Array | None, dmem: Array | None, dU_after: Array | None, cache: Any, params: Params, ops: Backend
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """(dx, grads, dU_before) from dL/dy, dL/dU and dL/d(membranes after the last step)."""
+        raise NotImplementedError
+
+    def neurons(self, cache: Any, ops: Backend) -> Any:
+        """leaky's cache of its neurons."""
+        raise NotImplementedError
+
+
+class Leaky(Remembers):
     """Leaky integrate-and-fire neurons, as snntorch.Leaky: currents I (T, B, *N) -> spikes S (T, B, *N).
 
     `beta` (membrane decay per step, in [0, 1]) and `threshold` (> 0) are a number or an array that broadcasts against
@@ -113,6 +157,14 @@ class Leaky(Layer):
         """S and the op's cache, as many steps as x has."""
         return self.fire(x, params, ops, len(x))
 
+    def neurons_at(self, i: int) -> int:
+        """Itself."""
+        return i
+
+    def membranes(self, shape: Shape) -> Shape:
+        """The input's, of one step."""
+        return shape[1:]
+
     def fire(
         self,
         x: Array,
@@ -122,10 +174,7 @@ class Leaky(Layer):
         U_before: Array | None = None,
         sigma: Surrogate | None = None,
     ) -> tuple[Array, Any]:
-        """S and the op's cache for `num_steps` steps from the membrane U_before (None: at rest).
-
-        `sigma` is the surrogate of a run that is done in pieces; None takes a fresh one.
-        """
+        """S and the op's cache."""
         dtype = x.real.dtype
         S, cache = ops.leaky.leaky_forward(
             x,
@@ -171,6 +220,24 @@ class Leaky(Layer):
         if self.learn_threshold:
             grads["threshold"] = dtheta
         return dI, grads, dU_before
+
+    def after(self, cache: Any) -> Array:
+        """A copy of the last step's."""
+        U: Array = cache.U[-1].copy()
+        return U
+
+    def back_through(
+        self, dy: Array | None, dmem: Array | None, dU_after: Array | None, cache: Any, params: Params, ops: Backend
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """As `fire_back`, with what follows from the last membrane."""
+        if dU_after is not None:
+            dmem = np.zeros_like(cache.U) if dmem is None else dmem.copy()
+            dmem[-1] += dU_after
+        return self.fire_back(dy, dmem, cache, ops)
+
+    def neurons(self, cache: Any, ops: Backend) -> Any:
+        """The cache itself."""
+        return cache
 
     def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
         """The membranes U."""

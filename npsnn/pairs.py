@@ -1,4 +1,4 @@
-"""Two neighbouring layers that a network runs as one (floor 2). Like layers, they call an op and compute nothing."""
+"""Neighbouring layers that a network runs as one (floor 2). Like layers, they call an op and compute nothing."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,6 +10,9 @@ from npsnn._memory import Order, back, order_of
 from npsnn.backends import Backend
 from npsnn.layer import Layer, Params, Shape
 from npsnn.layers import Conv2d, Flatten, Folded, Linear, MaxPool2d, fold, unfold
+from npsnn.leakyconvpool2d.reference import Neurons
+from npsnn.neuron import Leaky, Remembers
+from npsnn.surrogate import Surrogate
 
 
 class ConvPool2d(Layer):
@@ -59,6 +62,104 @@ class ConvPool2d(Layer):
         """The input, and the places of the maxima."""
         conv = self.conv.cache_bytes(shape, num_steps, dtype)
         return conv + self.pool.cache_bytes(self.conv.out_shape(shape), num_steps, dtype)
+
+
+class _FiringCache(NamedTuple):
+    """The op's cache, and the membranes after the last step."""
+
+    op: Any
+    U_after: Array
+
+
+class LeakyConvPool2d(Remembers):
+    """Neurons, and the convolution and max-pooling of their spikes, for neurons that `fits`.
+
+    Its parameters are the convolution's. The law is npsnn/leakyconvpool2d/reference.py.
+
+    Example
+    -------
+    >>> three = LeakyConvPool2d(Leaky(beta=0.5), ConvPool2d(Conv2d(1, 2, 3), MaxPool2d(2)))
+    >>> three.out_shape((1, 1, 1, 6, 6)), three.membranes((1, 1, 1, 6, 6)), three.neurons_at(4)
+    ((1, 1, 2, 2, 2), (1, 1, 6, 6), 3)
+    """
+
+    image = True
+
+    def __init__(self, leaky: Leaky, pair: ConvPool2d) -> None:
+        self.leaky, self.pair, self.spike_grad = leaky, pair, leaky.spike_grad
+
+    @staticmethod
+    def fits(leaky: Leaky) -> bool:
+        """Whether these neurons are such as the op is for."""
+        return (
+            leaky.detach_reset
+            and not leaky.param_shapes()
+            and leaky.spike_grad.compiles
+            and not leaky.spike_grad.smooth
+        )
+
+    def out_shape(self, shape: Shape, where: str = "LeakyConvPool2d") -> Shape:
+        """The pool's, of the convolution's."""
+        return self.pair.out_shape(self.leaky.out_shape(shape, where), where)
+
+    def param_shapes(self) -> dict[str, Shape]:
+        """The convolution's."""
+        return self.pair.param_shapes()
+
+    def neurons_at(self, i: int) -> int:
+        """Just before the convolution."""
+        return i - 1
+
+    def membranes(self, shape: Shape) -> Shape:
+        """The input's, of one step."""
+        return shape[1:]
+
+    def fire(
+        self,
+        x: Array,
+        params: Params,
+        ops: Backend,
+        num_steps: int,
+        U_before: Array | None = None,
+        sigma: Surrogate | None = None,
+    ) -> tuple[Array, Any]:
+        """y and the cache."""
+        beta, theta = (constant.astype(x.dtype) for constant in (self.leaky.beta, self.leaky.threshold))
+        U_before = np.zeros(x.shape[1:], x.dtype) if U_before is None else U_before
+        neurons = Neurons(x, beta, theta, U_before, num_steps, self.spike_grad, self.leaky.reset_mechanism)
+        conv, pool = self.pair.conv, self.pair.pool
+        y, U_after, cache = ops.leakyconvpool2d.leakyconvpool2d_forward(
+            neurons, params["weight"], params.get("bias"),
+            stride=conv.stride, padding=conv.padding, pool=(pool.kernel_size, pool.stride, pool.padding),
+        )  # fmt: skip
+        return y, _FiringCache(cache, U_after)
+
+    def after(self, cache: Any) -> Array:
+        """As the op gave them."""
+        U: Array = cache.U_after
+        return U
+
+    def back_through(
+        self, dy: Array | None, dmem: Array | None, dU_after: Array | None, cache: Any, params: Params, ops: Backend
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """dx, the gradients of weight and bias, and that of the membranes before; there is no dmem."""
+        conv = self.pair.conv
+        dI, dW, db, dU_before = ops.leakyconvpool2d.leakyconvpool2d_backward(
+            dy, dU_after, cache.op, params["weight"], bias=conv.bias
+        )
+        return dI, conv.named(dW, db), dU_before
+
+    def neurons(self, cache: Any, ops: Backend) -> Any:
+        """Computed again."""
+        I, beta, theta, U_before, num_steps, sigma, reset = cache.op.neurons
+        return ops.leaky.leaky_forward(
+            I, beta, theta, U_before, num_steps=num_steps, sigma=sigma, reset_mechanism=reset
+        )[1]
+
+    def cache_bytes(self, shape: Shape, num_steps: int, dtype: np.dtype[Any]) -> int:
+        """The currents, as many as are given, and for every step the places of the maxima."""
+        places = self.pair.pool.cache_bytes(self.pair.conv.out_shape((1, *shape[1:])), 1, dtype)
+        return math.prod(shape) * dtype.itemsize + num_steps * places
 
 
 class _FlatCache(NamedTuple):
@@ -130,17 +231,26 @@ def _in_memory(x: Array, order: Order) -> Array:
     return x.transpose(order).reshape(*x.shape[:2], math.prod(x.shape[2:]))
 
 
-def pair_up(layers: tuple[Layer, ...]) -> tuple[tuple[int, Layer], ...]:
-    """(index, layer) of what a network runs: its layers, and pairs of them, under the index of the one with parameters.
+def pair_up(layers: tuple[Layer, ...], fuse: bool = False) -> tuple[tuple[int, Layer], ...]:
+    """(index, layer) of what a network runs: its layers, and some together, under the index of the one with parameters.
 
-    >>> [(i, type(layer).__name__) for i, layer in pair_up((Conv2d(1, 2, 3), MaxPool2d(2), Flatten(), Linear(8, 2)))]
-    [(0, 'ConvPool2d'), (3, 'FlatLinear')]
+    `fuse` also puts neurons before a convolution and its pool together with them.
+
+    >>> layers = Conv2d(1, 2, 3), MaxPool2d(2), Leaky(0.5), Conv2d(2, 2, 3), MaxPool2d(2), Flatten(), Linear(8, 2)
+    >>> [(i, type(layer).__name__) for i, layer in pair_up(layers)]
+    [(0, 'ConvPool2d'), (2, 'Leaky'), (3, 'ConvPool2d'), (6, 'FlatLinear')]
+    >>> [(i, type(layer).__name__) for i, layer in pair_up(layers, fuse=True)]
+    [(0, 'ConvPool2d'), (3, 'LeakyConvPool2d'), (6, 'FlatLinear')]
     """
     run: list[tuple[int, Layer]] = []
     for i, layer in enumerate(layers):
         last = run[-1][1] if run else None
         if isinstance(layer, MaxPool2d) and isinstance(last, Conv2d):
-            run[-1] = (i - 1, ConvPool2d(last, layer))
+            pair, before = ConvPool2d(last, layer), run[-2][1] if len(run) > 1 else None
+            if fuse and isinstance(before, Leaky) and LeakyConvPool2d.fits(before):
+                run[-2:] = [(i - 1, LeakyConvPool2d(before, pair))]
+            else:
+                run[-1] = (i - 1, pair)
         elif isinstance(layer, Linear) and isinstance(last, Flatten):
             run[-1] = (i, FlatLinear(last, layer))
         else:

@@ -17,7 +17,7 @@ import numpy as np
 from npsnn._check import Array
 from npsnn.backends import Backend
 from npsnn.layer import Layer, Params, Shape
-from npsnn.neuron import Leaky
+from npsnn.neuron import Leaky, Remembers
 
 STEPS = 64  # of a block, at most
 TILE_BYTES = 2**22  # of the membranes of one tile, about: what a core's cache holds, or little more
@@ -89,7 +89,7 @@ class Gradients(NamedTuple):
 
 def lead_of(items: Items, static: bool) -> int:
     """How many items are run once for all steps: those before the first neuron, where the input is static."""
-    neurons = [k for k, (_, layer) in enumerate(items) if isinstance(layer, Leaky)]
+    neurons = [k for k, (_, layer) in enumerate(items) if isinstance(layer, Remembers)]
     return 0 if not static else neurons[0] if neurons else len(items)
 
 
@@ -145,16 +145,12 @@ def forward_block(
     mem = None
     for k in range(run.lead, len(run.items)):
         layer = run.items[k][1]
-        if isinstance(layer, Leaky):
-            U = before[len(after)]
-            y, cache = layer.fire(y, run.params[k], run.ops, end - begin, U, run.sigmas[k])
-            y = (
-                y
-                if k + 1 < len(run.items) and run.items[k + 1][1].takes_spikes
-                else y.astype(cache.U.dtype, copy=False)
-            )
-            mem = cache.U
-            after.append(cache.U[-1].copy())
+        if isinstance(layer, Remembers):
+            y, cache = layer.fire(y, run.params[k], run.ops, end - begin, before[len(after)], run.sigmas[k])
+            after.append(layer.after(cache))
+            mem = getattr(cache, "U", None)
+            if k + 1 == len(run.items) or not run.items[k + 1][1].takes_spikes:
+                y = y.astype(after[-1].dtype, copy=False)
         else:
             y, cache = layer.run(y, run.params[k], run.ops)
             mem = None
@@ -215,10 +211,9 @@ def _backward_block(
     neuron, dU_before = len(dU_after), []
     for k in reversed(range(max(run.lead, up.lowest), len(run.items))):
         layer, cache = run.items[k][1], caches[k - run.lead]
-        if isinstance(layer, Leaky):
+        if isinstance(layer, Remembers):
             neuron -= 1
-            dmem = _add_last(dmem, dU_after[neuron], cache.U)
-            dy, layer_grads, dU = layer.fire_back(dy, dmem, cache, run.ops)
+            dy, layer_grads, dU = layer.back_through(dy, dmem, dU_after[neuron], cache, run.params[k], run.ops)
             dU_before.append(dU)
             _add(grads, run.items[k][0], layer_grads)
             dmem = None
@@ -255,15 +250,6 @@ def _add(total: dict[str, Array], i: int, grads: dict[str, Array]) -> None:
         total[name] = total[name] + d if name in total else d
 
 
-def _add_last(dmem: Array | None, dU_last: Array | None, U: Array) -> Array | None:
-    """dmem with the gradient of the last membrane added: what follows depends on it."""
-    if dU_last is None:
-        return dmem
-    dmem = np.zeros_like(U) if dmem is None else dmem.copy()
-    dmem[-1] += dU_last
-    return dmem
-
-
 # --- what a tape holds ---------------------------------------------------------------------------------------------
 
 
@@ -272,7 +258,8 @@ def neuron_caches(run: Run, chunk: Chunk) -> list[dict[int, Any]]:
     found = []
     for b in range(len(run.cuts.steps)):
         items = zip(run.items[run.lead :], _computed(run, chunk, b), strict=True)
-        found.append({i: cache for (i, layer), cache in items if isinstance(layer, Leaky)})
+        neurons = ((i, layer, cache) for (i, layer), cache in items if isinstance(layer, Remembers))
+        found.append({layer.neurons_at(i): layer.neurons(cache, run.ops) for i, layer, cache in neurons})
     return found
 
 
@@ -280,9 +267,9 @@ def membrane_shapes(items: Items, shape: Shape) -> list[Shape]:
     """(B, *N) of every neuron layer, for an input of `shape` (T, B, *features)."""
     shapes = []
     for _, layer in items:
+        if isinstance(layer, Remembers):
+            shapes.append(layer.membranes(shape))
         shape = layer.out_shape(shape)
-        if isinstance(layer, Leaky):
-            shapes.append(shape[1:])
     return shapes
 
 
@@ -300,8 +287,10 @@ def needs(run: Run, shape: Shape, dtype: np.dtype[Any]) -> Needs:
     shape, kind, before = (1, *shape[1:]), dtype, math.prod(shape[1:]) * dtype.itemsize
     once, step = (before, 0) if run.lead else (0, before)
     for k, (_, layer) in enumerate(run.items):
-        kept = layer.cache_bytes(shape, 1, dtype if isinstance(layer, Leaky) else kind)
-        once, step = (once + kept, step) if k < run.lead else (once, step + kept)
+        remembers = isinstance(layer, Remembers)
+        kept = layer.cache_bytes(shape, 1, dtype if remembers else kind)
+        shown = kept if k < run.lead else layer.cache_bytes(shape, 0, dtype) if remembers and k == run.lead > 0 else 0
+        once, step = once + shown, step + kept - shown
         kind = spikes_dtype(run.ops, dtype) if isinstance(layer, Leaky) else dtype
         shape = layer.out_shape(shape)
     return Needs(once, step, state)

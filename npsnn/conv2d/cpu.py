@@ -79,7 +79,7 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped
 
 def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding: Pair) -> tuple[Array, Conv2dCache]:
     """As reference.conv2d_forward."""
-    s = sizes(X, W, stride, padding)
+    s = sizes(X.shape[1:], W, stride, padding)
     Y = empty((len(X), len(W), *s.shape), W.dtype, CHANNELS_LAST)
     _forward(
         parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), for_forward(s)
@@ -91,7 +91,7 @@ def conv2d_backward(
     dY: Array, cache: Conv2dCache, W: Array, *, bias: bool = True, input_grad: bool = True
 ) -> tuple[Array | None, Array, Array | None]:
     """As reference.conv2d_backward."""
-    X, s = cache.X, sizes(cache.X, W, cache.stride, cache.padding)
+    X, s = cache.X, sizes(cache.X.shape[1:], W, cache.stride, cache.padding)
     chunks = parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
     dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)

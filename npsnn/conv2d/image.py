@@ -67,9 +67,9 @@ class Sizes(NamedTuple):
     shift: tuple[int, ...]  # so many of them are done when the next row of output pixels begins
 
 
-def sizes(X: Array, W: Array, stride: Pair, padding: Pair) -> Sizes:
-    """The sizes of a convolution of X (N, C, H_in, W_in) by W (O, C, kh, kw)."""
-    (O, C, kh, kw), (_, _, H_in, W_in) = W.shape, X.shape
+def sizes(image: tuple[int, ...], W: Array, stride: Pair, padding: Pair) -> Sizes:
+    """The sizes of a convolution of an image (C, H_in, W_in) by W (O, C, kh, kw)."""
+    (O, C, kh, kw), (_, H_in, W_in) = W.shape, image
     H_out, W_out = (H_in + 2 * padding[0] - kh) // stride[0] + 1, (W_in + 2 * padding[1] - kw) // stride[1] + 1
     L, R = padded_lanes(O), padded_lanes(kw * C)
     row, in_row = row_of(L), row_of(R)

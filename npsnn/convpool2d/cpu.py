@@ -55,7 +55,7 @@ def _list_window(cell_y, cell_x, s, pool, offsets, places):  # type: ignore[no-u
 
 
 @register_jitable
-def _choose(acc, Y, place, s, pool, pooled, offsets, places):  # type: ignore[no-untyped-def]
+def choose(acc, Y, place, s, pool, pooled, offsets, places):  # type: ignore[no-untyped-def]
     """(P1), (P2) over one image's acc[(y, x), o]."""
     O = s.channels[1]
     for cell in range(pooled[0] * pooled[1]):
@@ -65,7 +65,7 @@ def _choose(acc, Y, place, s, pool, pooled, offsets, places):  # type: ignore[no
 
 
 @register_jitable
-def _route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-def]
+def route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-def]
     """(P3), (K4): one image's deltas at their places in dy, and summed."""
     (kh, kw), (sh, sw), (ph, pw) = pool
     O, wide = s.channels[1], s.stride[1] * s.L
@@ -89,7 +89,7 @@ def _forward(begin, end, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[n
         offsets, places = np.empty(pool[0][0] * pool[0][1], np.int32), np.empty(pool[0][0] * pool[0][1], place.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             convolve(X[n], Wt, b, s, room)
-            _choose(room.rows, Y[n], place[n], s, pool, pooled, offsets, places)
+            choose(room.rows, Y[n], place[n], s, pool, pooled, offsets, places)
 
 
 @chunked_jit
@@ -99,7 +99,7 @@ def _backward(begin, end, dY, place, X, stairs, dX, dWt, db, s, pool, pooled):  
         room = scratch(X, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
         padded, total = aligned(stairs, len(room.image) + s.R), np.empty(s.channels[1], stairs.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
-            _route(dY[n], place[n], s, pool, pooled, room.rows, total)
+            route(dY[n], place[n], s, pool, pooled, room.rows, total)
             db[chunk] += total
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
@@ -112,8 +112,8 @@ def convpool2d_forward(
     X: Array, W: Array, b: Array | None, *, stride: Pair, padding: Pair, pool: tuple[Pair, Pair, Pair]
 ) -> tuple[Array, ConvPool2dCache]:
     """As reference.convpool2d_forward."""
-    s = sizes(X, W, stride, padding)
-    pooled = _pooled(s.shape, pool)
+    s = sizes(X.shape[1:], W, stride, padding)
+    pooled = pooled_shape(s.shape, pool)
     Y = empty((len(X), len(W), *pooled), W.dtype, CHANNELS_LAST)
     place = empty(Y.shape, place_dtype(pool[0]), CHANNELS_LAST)
     Wt, bias = rows_of_outputs(W, s.L), padded_bias(b, W, s.L)
@@ -126,7 +126,7 @@ def convpool2d_backward(
 ) -> tuple[Array | None, Array, Array | None]:
     """As reference.convpool2d_backward."""
     (X, stride, padding), (place, _, *pool) = cache
-    s, chunks = sizes(X, W, stride, padding), parts(len(X), CHUNK)
+    s, chunks = sizes(X.shape[1:], W, stride, padding), parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
     dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
     stairs, pooled = stairs_of_inputs(W, s), dY.shape[2:]
@@ -136,7 +136,7 @@ def convpool2d_backward(
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None
 
 
-def _pooled(shape: Pair, pool: tuple[Pair, Pair, Pair]) -> Pair:
+def pooled_shape(shape: Pair, pool: tuple[Pair, Pair, Pair]) -> Pair:
     """(H_pool, W_pool) of a pool of (H_out, W_out)."""
     (h, w), ((kh, kw), (sh, sw), (ph, pw)) = shape, pool
     return (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1

@@ -1,0 +1,179 @@
+"""As reference.py; what differs follows.
+
+- A sample goes through all of its steps before the next one: forward, its membranes, spikes and convolution are one
+  image each; backward, its membranes and spikes of all steps are computed again, and then a step's deltas go through
+  the pool, the convolution and the neurons before the step before. Only Y, the places and dI are written.
+- A step of the neurons is leaky's, an image's convolution and pool convpool2d's, and so are their orders of sums, but
+  for the order of the images in (K3) and (K4): sample by sample, the last step first. Their partial sums are those of
+  one sample, or where there are few steps of as many as make CHUNK images.
+- A thread owns such groups of samples. Memory: for each that is worked, two images a step; dW once for every group.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from npsnn._jit import Kernel, chunked_jit, register_jitable
+from npsnn._lanes import RESETS, aligned, aligned_zeros, charge, copy, credit
+from npsnn._memory import CHANNELS_LAST, Order, empty, rows
+from npsnn._threads import parts
+from npsnn.conv2d.cpu import CHUNK
+from npsnn.conv2d.image import (
+    convolve,
+    cut_out,
+    flat,
+    for_backward,
+    for_forward,
+    input_gradient_of_listed,
+    list_deltas,
+    ordered_sum,
+    padded_bias,
+    rows_of_outputs,
+    scratch,
+    sizes,
+    stairs_of_inputs,
+    weight_gradient,
+    weights_of_rows,
+)
+from npsnn.convpool2d.cpu import choose, pooled_shape, route
+from npsnn.leaky.reference import clip01
+from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Neurons, Pair
+from npsnn.pool2d.reference import MaxPool2dCache, place_dtype
+from npsnn.surrogate import Formula
+
+Array = np.ndarray[Any, Any]
+
+STATIC = (0,)
+IMAGES_LAST: Order = (0, 1, *(axis + 1 for axis in CHANNELS_LAST[1:]))  # of (T, B, C, H, W)
+
+
+@chunked_jit
+def _forward(begin, end, I, beta, theta, U, Wt, b, Y, place, s, pool, pooled, reset):  # type: ignore[no-untyped-def]
+    """U comes in as U_before."""
+    (B, M), I, T = U.shape, I.reshape(-1), len(Y) // len(U)
+    step = B * M if len(I) > B * M else 0
+    S = np.empty((1, M), np.bool_)
+    room = scratch(S, Wt, s, s.shape[0] * s.shape[1])
+    offsets, places = np.empty(pool[0][0] * pool[0][1], np.int32), np.empty(pool[0][0] * pool[0][1], place.dtype)
+    for n in range(begin, end):
+        for t in range(T):
+            charge(reset, U[n], 0, I, t * step + n * M, beta, theta, 0, U[n], 0, S[0], 0, M)
+            convolve(S[0], Wt, b, s, room)
+            choose(room.rows, Y[t * B + n], place[t * B + n], s, pool, pooled, offsets, places)
+
+
+@lru_cache
+def _backward_kernel(formula: Formula) -> Kernel:
+    """The backward kernel with one surrogate's formula compiled in."""
+    sigma = register_jitable(formula)
+
+    def backward(  # type: ignore[no-untyped-def]
+        begin,
+        end,
+        group,
+        dY,
+        place,
+        dU_after,
+        I,
+        beta,
+        theta,
+        U_before,
+        stairs,
+        dI,
+        dWt,
+        db,
+        dU_before,
+        s,
+        pool,
+        pooled,
+        reset,
+        static,
+        a,
+        b,
+    ):
+        (B, M), one, T = U_before.shape, stairs.dtype.type(1), len(dY) // len(U_before)
+        I, dI, step = I.reshape(-1), dI.reshape(-1), 0 if len(static) > 0 else B * M
+        U, S = np.empty((T + 1) * M, stairs.dtype), np.empty((T, M), np.bool_)
+        dS, dU, slope, none = np.empty(M, U.dtype), np.empty(M, U.dtype), np.empty(M, U.dtype), np.zeros(M, U.dtype)
+        room, total = scratch(S, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1), np.empty(s.channels[1], U.dtype)
+        padded = aligned(stairs, len(room.image) + s.R)
+        for chunk in range(begin, end):
+            db[chunk] = 0
+            for n in range(chunk * group, min((chunk + 1) * group, B)):
+                copy(U_before[n], 0, M, U, 0)
+                for t in range(T):
+                    charge(reset, U, t * M, I, t * step + n * M, beta, theta, 0, U, (t + 1) * M, S[t], 0, M)
+                dU[:] = 0
+                if len(static) > 0:
+                    dI[n * M : (n + 1) * M] = 0
+                for t in range(T - 1, -1, -1):
+                    route(dY[t * B + n], place[t * B + n], s, pool, pooled, room.rows, total)
+                    db[chunk] += total
+                    weight_gradient(S[t], s, room, dWt[chunk])
+                    list_deltas(s, room)
+                    input_gradient_of_listed(stairs, s, room, padded)
+                    cut_out(padded, s, dS)
+                    for m in range(M):
+                        slope[m] = sigma(U[(t + 1) * M + m] - theta[m], one, a, b)
+                    dmem = dU_after[n] if t == T - 1 else none
+                    at = t * step + n * M
+                    credit(reset, static, dS, 0, slope, dmem, 0, U, (t + 1) * M, beta, theta, dU, 0, dI, at, M)
+                # (L10): no spike left from U[-1]
+                credit(reset, (), none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, M)
+
+    return chunked_jit(backward)
+
+
+def leakyconvpool2d_forward(
+    neurons: Neurons, W: Array, b: Array | None, *, stride: Pair, padding: Pair, pool: tuple[Pair, Pair, Pair]
+) -> tuple[Array, Array, LeakyConvPool2dCache]:
+    """As reference.leakyconvpool2d_forward."""
+    B, C, H, width = neurons.U_before.shape
+    s = sizes((C, H, width), W, stride, padding)
+    pooled = pooled_shape(s.shape, pool)
+    Y = empty((neurons.num_steps * B, len(W), *pooled), W.dtype, CHANNELS_LAST)
+    place = empty(Y.shape, place_dtype(pool[0]), CHANNELS_LAST)
+    U = empty(neurons.U_before.shape, W.dtype, CHANNELS_LAST)
+    U[...] = neurons.U_before
+    _forward(
+        B, *_currents(neurons), flat(U), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), flat(place),
+        for_forward(s), pool, pooled, RESETS[neurons.reset_mechanism],
+    )  # fmt: skip
+    chosen = MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool)
+    return _steps(Y, B), U, LeakyConvPool2dCache(neurons, stride, padding, chosen)
+
+
+def leakyconvpool2d_backward(
+    dY: Array, dU_after: Array | None, cache: LeakyConvPool2dCache, W: Array, *, bias: bool = True
+) -> tuple[Array, Array, Array | None, Array]:
+    """As reference.leakyconvpool2d_backward."""
+    neurons, stride, padding, (place, _, *pool) = cache
+    U_before, sigma = neurons.U_before, neurons.sigma
+    (B, C, H, width), T, pooled = U_before.shape, neurons.num_steps, dY.shape[3:]
+    s = sizes((C, H, width), W, stride, padding)
+    group = max(1, CHUNK // T)
+    chunks = parts(B, group)
+    dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
+    static = len(neurons.I) == 1 and T != 1
+    dI, dU_before = empty(neurons.I.shape, W.dtype, IMAGES_LAST), empty(U_before.shape, W.dtype, CHANNELS_LAST)
+    dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else dU_after
+    _backward_kernel(sigma.formula)(
+        chunks, group, flat(dY.reshape(-1, *dY.shape[2:])), flat(place), flat(dU), *_currents(neurons), flat(U_before),
+        stairs_of_inputs(W, s), rows(dI, IMAGES_LAST), dWt, db, flat(dU_before), for_backward(s, True, listed=True),
+        tuple(pool), pooled, RESETS[neurons.reset_mechanism], STATIC if static else (), *sigma.constants(W.dtype)[1:],
+    )  # fmt: skip
+    dW = weights_of_rows(ordered_sum(dWt), W.shape)
+    return dI, dW, ordered_sum(db) if bias else None, dU_before
+
+
+def _currents(neurons: Neurons) -> tuple[Array, Array, Array]:
+    """I as (T or 1, B M), and beta^ and theta of one sample's M neurons, channels last."""
+    shape = neurons.I.shape[2:]
+    beta, theta = (flat(np.broadcast_to(c, shape)[None])[0] for c in (clip01(neurons.beta), neurons.theta))
+    return rows(neurons.I, IMAGES_LAST), beta, theta
+
+
+def _steps(Y: Array, B: int) -> Array:
+    """(T B, ...) as (T, B, ...): no copy, wherever the channels lie."""
+    return Y.reshape(-1, B, *Y.shape[1:])
