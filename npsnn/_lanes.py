@@ -13,6 +13,7 @@ its network has and for no other. `rows`, `tile` and `columns` count rows in the
     largest       the largest of the listed rows, number by number, and the label of the row that it came from
     add_piece     out += some numbers
     add_labelled  out += those of some numbers that have a certain label
+    put_labelled  out = them, and 0 where they have another
     list_nonzero  what is not zero, as a list
     list_numbers  the same, and the numbers themselves
     copy          some numbers, elsewhere
@@ -172,6 +173,11 @@ def _add_labelled(row, numbers, labels, first, label, count, out, at):  # type: 
             out[at + q] += numbers[first + q]
 
 
+def _put_labelled(row, numbers, labels, first, label, count, out, at):  # type: ignore[no-untyped-def]
+    for q in range(min(count, ROUND * len(row))):
+        out[at + q] = numbers[first + q] if labels[first + q] == label else 0
+
+
 def _copy(source, first, count, out, at):  # type: ignore[no-untyped-def]
     out[at : at + count] = source[first : first + count]
 
@@ -228,6 +234,7 @@ add_tile = _vectors.add_tile if _compiled else _add_tile
 largest = _vectors.largest if _compiled else _largest
 add_piece = _vectors.add_piece if _compiled else _add_piece
 add_labelled = _vectors.add_labelled if _compiled else _add_labelled
+put_labelled = _vectors.put_labelled if _compiled else _put_labelled
 copy = _vectors.copy if _compiled else _copy
 charge = _vectors.charge if _compiled else _charge
 credit = _vectors.credit if _compiled else _credit

@@ -5,6 +5,7 @@ registers. The vectors are 64 bytes; a processor with shorter ones splits them.
 """
 
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import binding, ir
@@ -292,21 +293,36 @@ def add_piece(typingctx, row, numbers, first, count, out, at):  # type: ignore[n
 @intrinsic
 def add_labelled(typingctx, row, numbers, labels, first, label, count, out, at):  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        b = builder
-        numbers, labels, out = _data(context, b, signature, args, 1, 2, 6)
-        lanes = _Lanes(b, signature.args[1].dtype, ROUND * row.count)
-        kind = ir.VectorType(labels.type.pointee, lanes.width)
-        here = _everywhere(b, b.trunc(args[4], kind.element), kind)
-        for k, inside in enumerate(_insides(b, lanes, args[5])):
-            shift = _number(k * lanes.width)
-            source, place = b.add(args[3], shift), b.add(args[7], shift)
-            theirs = b.icmp_signed("==", _masked_load(b, kind, labels, source, inside), here)
-            mine = b.and_(inside, theirs)
-            some = _masked_load(b, lanes.type, numbers, source, mine)
-            _masked_store(b, b.fadd(_masked_load(b, lanes.type, out, place, mine), some), out, place, mine)
+        for kind, place, _, mine, some, out in _labelled(context, builder, signature, args):
+            total = builder.fadd(_masked_load(builder, kind, out, place, mine), some)
+            _masked_store(builder, total, out, place, mine)
         return context.get_dummy_value()
 
     return types.void(row, numbers, labels, N, N, N, out, N), codegen
+
+
+@intrinsic
+def put_labelled(typingctx, row, numbers, labels, first, label, count, out, at):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for _, place, inside, _, some, out in _labelled(context, builder, signature, args):
+            _masked_store(builder, some, out, place, inside)
+        return context.get_dummy_value()
+
+    return types.void(row, numbers, labels, N, N, N, out, N), codegen
+
+
+def _labelled(context: Any, builder: Any, signature: Any, args: Any) -> Iterator[tuple[Any, ...]]:
+    """For each vector of a row: its type, where it goes, which numbers are inside, which have the label, they, out."""
+    b = builder
+    numbers, labels, out = _data(context, b, signature, args, 1, 2, 6)
+    lanes = _Lanes(b, signature.args[1].dtype, ROUND * signature.args[0].count)
+    kind = ir.VectorType(labels.type.pointee, lanes.width)
+    here = _everywhere(b, b.trunc(args[4], kind.element), kind)
+    for k, inside in enumerate(_insides(b, lanes, args[5])):
+        shift = _number(k * lanes.width)
+        source, place = b.add(args[3], shift), b.add(args[7], shift)
+        mine = b.and_(inside, b.icmp_signed("==", _masked_load(b, kind, labels, source, inside), here))
+        yield lanes.type, place, inside, mine, _masked_load(b, lanes.type, numbers, source, mine), out
 
 
 def _insides(builder: Any, lanes: _Lanes, count: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit, register_jitable
-from npsnn._lanes import ROUND, add_labelled, add_piece, aligned, aligned_zeros, largest
+from npsnn._lanes import ROUND, add_labelled, add_piece, aligned, aligned_zeros, largest, put_labelled
 from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
@@ -66,11 +66,12 @@ def choose(acc, Y, place, s, pool, pooled, offsets, places):  # type: ignore[no-
 
 @register_jitable
 def route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-def]
-    """(P3), (K4): one image's deltas at their places in dy, and summed."""
+    """(P3), (K4): one image's deltas at their places in dy, and summed. What no window sees stays 0, as it came."""
     (kh, kw), (sh, sw), (ph, pw) = pool
-    O, wide = s.channels[1], s.stride[1] * s.L
-    dy[:] = 0
+    O, wide, apart = s.channels[1], s.stride[1] * s.L, kh <= sh and kw <= sw
     total[:] = 0
+    if not apart:
+        dy[:] = 0
     for cell in range(pooled[0] * pooled[1]):
         top, left = sh * (cell // pooled[1]) - ph, sw * (cell % pooled[1]) - pw
         for lane in range(0, s.L, ROUND * len(s.row)):
@@ -79,7 +80,10 @@ def route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-def
             for i in range(max(0, -top), min(kh, s.shape[0] - top)):
                 for j in range(max(0, -left), min(kw, s.shape[1] - left)):
                     at = ((top + i) * s.seen[1] + s.kernel[1] - 1) * s.L + (left + j) * wide + lane
-                    add_labelled(s.row, dY, place, q, i * kw + j, count, dy, at)
+                    if apart:
+                        put_labelled(s.row, dY, place, q, i * kw + j, count, dy, at)
+                    else:
+                        add_labelled(s.row, dY, place, q, i * kw + j, count, dy, at)
 
 
 @chunked_jit

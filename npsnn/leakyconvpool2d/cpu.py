@@ -68,6 +68,11 @@ def _backward_kernel(formula: Formula) -> Kernel:
     """The backward kernel with one surrogate's formula compiled in."""
     sigma = register_jitable(formula)
 
+    @register_jitable
+    def slopes(U, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
+        for m in range(len(U)):
+            slope[m] = sigma(U[m] - theta[m], one, a, b)
+
     def backward(  # type: ignore[no-untyped-def]
         begin,
         end,
@@ -114,8 +119,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     list_deltas(s, room)
                     input_gradient_of_listed(stairs, s, room, padded)
                     cut_out(padded, s, dS)
-                    for m in range(M):
-                        slope[m] = sigma(U[(t + 1) * M + m] - theta[m], one, a, b)
+                    slopes(U[(t + 1) * M : (t + 2) * M], theta, one, a, b, slope)
                     dmem = dU_after[n] if t == T - 1 else none
                     at = t * step + n * M
                     credit(reset, static, dS, 0, slope, dmem, 0, U, (t + 1) * M, beta, theta, dU, 0, dI, at, M)
