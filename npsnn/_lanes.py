@@ -5,8 +5,9 @@ A row is a piece of a flat array, at most LANES numbers. Its length is given as 
 its network has and for no other. `rows`, `tile` and `columns` count rows in the same way.
 
     sum_ones      out = the sum of the listed rows of a table, and then a row; for spikes: a list says what fires
-    add_rows      several outs += the sum of the listed rows of as many tables, each times its number
-    add_stairs    the same for a row of outs, each a few rows lower than the last, whose sums meet where they overlap
+    add_rows      out += the sum of the listed rows of a table, each times its number
+    add_stairs    for every list in turn, several outs += the sums of the listed rows of as many tables, each times its
+                  number; the outs of the next list lie some rows lower, and where they are the same the sums go on
     spread_row    the listed rows += one row, each times its number
     add_columns   several outs += the listed rows of as many tables, which start a step apart
     add_tile      several outs += every row of a table, each times a number of its own; nothing is listed
@@ -103,16 +104,11 @@ def _sum_ones(row, table, base, offsets, first, last, start, begin, out, at):  #
     out[here + at] = total + start[here + begin]
 
 
-def _add_rows(  # type: ignore[no-untyped-def]
-    rows, row, table, base, step, row_step, numbers, number, listed, first, last, out, at, out_step
-):
-    for r in range(len(rows)):
-        here, total = _piece(row), np.zeros(ROUND * len(row), out.dtype)
-        for k in range(first, last):
-            total = multiply_add(
-                numbers[number + listed[k]], table[here + (base + step * listed[k] + r * row_step)], total
-            )
-        out[here + (at + r * out_step)] += total
+def _add_rows(row, table, base, step, numbers, number, listed, first, last, out, at):  # type: ignore[no-untyped-def]
+    here, total = _piece(row), np.zeros(ROUND * len(row), out.dtype)
+    for k in range(first, last):
+        total = multiply_add(numbers[number + listed[k]], table[here + (base + step * listed[k])], total)
+    out[here + at] += total
 
 
 def _add_stairs(  # type: ignore[no-untyped-def]

@@ -137,22 +137,21 @@ def sum_ones(typingctx, row, table, base, offsets, first, last, start, begin, ou
 
 @intrinsic
 def add_rows(  # type: ignore[no-untyped-def]
-    typingctx, rows, row, table, base, step, row_step, numbers, number, listed, first, last, out, at, out_step
+    typingctx, row, table, base, step, numbers, number, listed, first, last, out, at
 ):
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        table, numbers, listed, out = _data(context, builder, signature, args, 2, 6, 8, 11)
-        lanes = _Lanes(builder, signature.args[2].dtype, ROUND * row.count)
-        loop = _Loop(builder, args[9], args[10], lanes.zeros() * rows.count)
+        table, numbers, listed, out = _data(context, builder, signature, args, 1, 4, 6, 9)
+        lanes = _Lanes(builder, signature.args[1].dtype, ROUND * row.count)
+        loop = _Loop(builder, args[7], args[8], lanes.zeros())
         k = loop.listed(listed)
-        start = builder.add(args[3], builder.mul(args[4], k))
-        number = lanes.number(numbers, builder.add(args[7], k))
-        source = lanes.load(_rows(builder, lanes, table, start, args[5], rows.count))
+        source = lanes.load(lanes.pointers(table, builder.add(args[2], builder.mul(args[3], k))))
+        number = lanes.number(numbers, builder.add(args[5], k))
         loop.close(lanes.multiply_add(number, source, loop.carried))
-        places = _rows(builder, lanes, out, args[12], args[13], rows.count)
+        places = lanes.pointers(out, args[10])
         lanes.store(lanes.add(loop.carried, lanes.load(places)), places)
         return context.get_dummy_value()
 
-    return types.void(rows, row, table, N, N, N, numbers, N, listed, N, N, out, N, N), codegen
+    return types.void(row, table, N, N, numbers, N, listed, N, N, out, N), codegen
 
 
 @intrinsic

@@ -10,10 +10,25 @@ import pytest
 import npsnn
 
 PACKAGE = Path(npsnn.__file__).parent
-OPS = ("conv2d", "pool2d", "convpool2d", "linear", "leaky", "adam", "functional")
-FUSED = {"convpool2d": {"conv2d", "pool2d"}}  # an op that is others in one pass, and may import them
+OPS = ("conv2d", "pool2d", "convpool2d", "leakyconvpool2d", "linear", "leaky", "adam", "functional")
+FUSED = {
+    "convpool2d": {"conv2d", "pool2d"},
+    "leakyconvpool2d": {"leaky", "conv2d", "pool2d", "convpool2d"},
+}  # an op that is others in one pass, and may import them
 FLOORS = {
-    0: ("_check", "_files", "_fused", "_jit", "_lanes", "_memory", "_threads", "_vectors", "surrogate", "generator"),
+    0: (
+        "_buffers",
+        "_check",
+        "_files",
+        "_fused",
+        "_jit",
+        "_lanes",
+        "_memory",
+        "_threads",
+        "_vectors",
+        "surrogate",
+        "generator",
+    ),
     1: OPS,
     2: ("backends", "parameters", "layer", "layers", "pairs", "neuron", "tiles", "state_dict"),
     3: ("network", "optim"),

@@ -26,6 +26,11 @@ def _add_rows(*args):
 
 
 @jit
+def _add_stairs(*args):
+    _lanes.add_stairs(*args)
+
+
+@jit
 def _spread_row(*args):
     _lanes.spread_row(*args)
 
@@ -58,6 +63,16 @@ def _add_piece(*args):
 @jit
 def _add_labelled(*args):
     _lanes.add_labelled(*args)
+
+
+@jit
+def _put_labelled(*args):
+    _lanes.put_labelled(*args)
+
+
+@jit
+def _list_numbers(*args):
+    return _lanes.list_numbers(*args)
 
 
 @jit
@@ -118,19 +133,16 @@ def test_sum_ones_adds_the_row_last():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", ROWS, ids=len)
-@pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("first, last", [(0, 30), (3, 17), (5, 6), (9, 9)])
 @pytest.mark.parametrize("spikes", [False, True])
-def test_add_rows(row, rows, dtype, first, last, spikes):
+def test_add_rows(row, dtype, first, last, spikes):
     d = Drawing(dtype)
     numbers = d.numbers > 0 if spikes else d.numbers
     plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
-    _lanes._add_rows((0,) * rows, row, d.table, 7, 5, 21, numbers, 3, d.listed, first, last, plain, 11, 67)
-    _add_rows((0,) * rows, row, d.table, 7, 5, 21, numbers, 3, d.listed, first, last, compiled, 11, 67)
+    _lanes._add_rows(row, d.table, 7, 5, numbers, 3, d.listed, first, last, plain, 11)
+    _add_rows(row, d.table, 7, 5, numbers, 3, d.listed, first, last, compiled, 11)
     k = d.listed[first:last]
-    for r in range(rows):
-        at = 11 + 67 * r
-        expected[at : at + 16 * len(row)] += numbers.astype(float)[3 + k] @ d.rows(7 + 21 * r, row, 5 * k)
+    expected[11 : 11 + 16 * len(row)] += numbers.astype(float)[3 + k] @ d.rows(7, row, 5 * k)
     same(compiled, plain, expected, d.exact)
 
 
@@ -139,11 +151,43 @@ def test_add_rows_sums_from_zero():
     table = np.repeat(np.float32([1, -1]), 16)
     for add in (_lanes._add_rows, _add_rows):
         out = np.full(16, 1e8, np.float32)
-        add((0,), (0,), table, 0, 16, 0, np.float32([3, 3]), 0, np.int32([0, 1]), 0, 2, out, 0, 0)
+        add((0,), table, 0, 16, np.float32([3, 3]), 0, np.int32([0, 1]), 0, 2, out, 0)
         assert (out == 1e8).all()
         out = np.full(16, 1.0, np.float32)
-        add((0,), (0,), table, 0, 16, 0, np.float32([1e8, 1e8]), 0, np.int32([0, 1]), 0, 2, out, 0, 0)
+        add((0,), table, 0, 16, np.float32([1e8, 1e8]), 0, np.int32([0, 1]), 0, 2, out, 0)
         assert (out == 1).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", ROWS[:2], ids=len)
+@pytest.mark.parametrize("rows, fall", [(1, 1), (1, 3), (2, 1), (2, 2), (3, 1), (3, 2), (3, 5)])
+@pytest.mark.parametrize("start, count", [(0, 4), (1, 3), (2, 1), (0, 0)])
+def test_add_stairs(row, dtype, rows, fall, start, count):
+    """Lists of 3, 0, 6 and 1 rows, whose sums overlap where the fall is less than the rows, and leave gaps above."""
+    d, starts, size = Drawing(dtype), np.array([2, 5, 5, 11, 12]), 16 * len(row)
+    before = np.tile(d.out, 2)
+    plain, compiled, expected = before.copy(), before.copy(), before.astype(float)
+    shift = (0,) * min(rows, fall)
+    for out, add in ((plain, _lanes._add_stairs), (compiled, _add_stairs)):
+        add(
+            (0,) * rows, shift, row, d.table, 7, 21, d.numbers, d.offsets, starts, start, count, out, 11, fall, size
+        )  # fmt: skip
+    for y in range(count):
+        k = slice(*starts[start + y : start + y + 2])
+        for r in range(rows):
+            at = 11 + (y * fall + r) * size
+            expected[at : at + size] += d.numbers[k].astype(float) @ d.rows(7 + 21 * r, row, d.offsets[k])
+    same(compiled, plain, expected, d.exact)
+
+
+def test_add_stairs_sums_from_zero_and_goes_on():
+    """In float32 1 + (1e8 - 1e8) is 1: what two lists give to the same out is summed up before it is added."""
+    table = np.ones(32, np.float32)
+    for add in (_lanes._add_stairs, _add_stairs):
+        out = np.ones(48, np.float32)
+        numbers, starts = np.float32([1e8, -1e8]), np.array([0, 1, 2])
+        add((0, 0), (0,), (0,), table, 0, 16, numbers, np.int32([0, 0]), starts, 0, 2, out, 0, 1, 16)
+        np.testing.assert_array_equal(out.reshape(3, 16), np.float32([[1e8] * 16, [1] * 16, [-1e8] * 16]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -234,6 +278,11 @@ def test_add_piece_and_what_is_labelled(row, dtype, count):
             _add_labelled(row, d.table, label, 7, theirs, count, compiled, 11)
             expected[11 : 11 + size] += (d.table * (label == theirs))[7 : 7 + size]
             same(compiled, plain, expected, d.exact)
+            plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
+            _lanes._put_labelled(row, d.table, label, 7, theirs, count, plain, 11)
+            _put_labelled(row, d.table, label, 7, theirs, count, compiled, 11)
+            expected[11 : 11 + size] = (d.table * (label == theirs))[7 : 7 + size]
+            same(compiled, plain, expected, d.exact)
     plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
     _lanes._add_piece(row, d.table, 7, count, plain, 11)
     _add_piece(row, d.table, 7, count, compiled, 11)
@@ -318,6 +367,21 @@ def test_list_nonzero(dtype):
     assert _list_nonzero(numbers, 5, -3, 0, 1, listed, 2) == _lanes._list_nonzero(numbers, 5, -3, 0, 1, listed, 2) == 2
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_list_numbers(dtype):
+    rng = np.random.default_rng(0)
+    for terms in range(66):
+        numbers = (rng.standard_normal(5 + terms) * (rng.random(5 + terms) < 0.4)).astype(dtype)
+        numbers[4::9], numbers[8::11] = np.nan, -0.0
+        expected = [q for q in range(terms) if numbers[5 + q] != 0]
+        for list_numbers in (_lanes._list_numbers, _list_numbers):
+            listed = np.full(2 + len(expected) + _lanes.SLACK, -1, np.int32)
+            found = np.full(len(listed), -1, dtype)
+            k = list_numbers(numbers, 5, terms, 3, listed, found, 2)
+            assert listed[:k].tolist() == [-1, -1, *(3 * q for q in expected)]
+            np.testing.assert_array_equal(found[:k], [-1, -1, *(numbers[5 + q] for q in expected)])
+
+
 GUARDED = """
 import ctypes, mmap, sys
 import numpy as np
@@ -360,7 +424,7 @@ def test_a_product_and_its_sum_are_rounded_once_where_the_processor_can():
     assert (out == left).all()
     both = np.concatenate([start, table])  # add_rows sums from zero: 1 * start, then x * x
     out = np.zeros(16)
-    _add_rows((0,), (0,), both, 0, 16, 0, np.array([1, x]), 0, np.array([0, 1], np.int32), 0, 2, out, 0, 0)
+    _add_rows((0,), both, 0, 16, np.array([1, x]), 0, np.array([0, 1], np.int32), 0, 2, out, 0)
     assert (out == left).all()
 
 

@@ -203,6 +203,87 @@ def test_needs_are_what_a_tape_holds(static, backend):
     assert need.state == sum(U.nbytes for U in tape.state.U)
 
 
+def fused(static, memory_budget=None, **neurons):
+    """A network whose first neurons, convolution and pool are run as one, and its input; T is two blocks of steps."""
+    pytest.importorskip("numba")
+    sg = surrogate.fast_sigmoid(slope=5)
+    net = npsnn.Sequential(
+        npsnn.Conv2d(2, 3, 2), npsnn.Leaky(0.5, spike_grad=sg, **neurons), npsnn.Conv2d(3, 4, (3, 2)),
+        npsnn.MaxPool2d(2), npsnn.Leaky(0.7, threshold=0.3, spike_grad=sg), npsnn.Flatten(), npsnn.Linear(36, 3),
+        npsnn.Leaky(0.6, threshold=0.3, spike_grad=sg), backend="cpu", seed=3, memory_budget=memory_budget,
+    )  # fmt: skip
+    rng, T = np.random.default_rng(0), tiles.STEPS + 9
+    x = rng.standard_normal((7, 2, 9, 8) if static else (T, 7, 2, 9, 8)).astype(np.float32)
+    return net, x * 2, T if static else None
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_three_layers_as_one_are_the_three(static, monkeypatch):
+    """Forward has the bits of the layers one by one; backward differs by the order of a sum. Membranes are the same."""
+    net, x, T = fused(static)
+    assert [type(layer).__name__ for _, layer in net._items[1:]] == [
+        "LeakyConvPool2d", "Leaky", "FlatLinear", "Leaky"
+    ]  # fmt: skip
+    together, tape = everything(net, x, T), net.forward(x, T)[2]
+    monkeypatch.setattr("npsnn.pairs.LeakyConvPool2d.fits", lambda leaky: False)
+    net, x, T = fused(static)
+    assert [type(layer).__name__ for _, layer in net._items[1:3]] == ["Leaky", "ConvPool2d"]
+    apart, other = everything(net, x, T), net.forward(x, T)[2]
+    same_bits(together[:5], apart[:5])
+    for d, e in zip(together[5:], apart[5:], strict=True):
+        np.testing.assert_allclose(d, e, rtol=0, atol=2e-5 * np.abs(e).max())
+    assert list(tape.neurons()) == list(other.neurons()) == [1, 4, 7]
+    for i, theirs in other.neurons().items():
+        same_bits(tuple(tape.neurons()[i][:3]), tuple(theirs[:3]))
+        assert 0.05 < theirs.S.mean() < 0.95
+    need, more = (tiles.needs(t.run, (1, *x.shape) if static else x.shape, net.dtype) for t in (tape, other))
+    currents, steps = 3 * 8 * 7 * 4, tiles.STEPS + 9
+    spikes_and_membranes = 7 * 3 * 8 * 7 * 5
+    assert more.step - need.step == spikes_and_membranes - (0 if static else 7 * currents)
+    assert need.once - more.once == (7 * currents if static else 0)
+    held = sum(
+        sum(c.op.pool.place.nbytes for c in block.caches if hasattr(c, "op")) for k in tape.chunks for block in k.blocks
+    )
+    assert held == steps * 7 * 4 * 3 * 3 and not any(
+        hasattr(c, "U") and c.U.shape[2:] == (3, 8, 7) for k in tape.chunks for block in k.blocks for c in block.caches
+    )
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "varying"])
+def test_a_step_at_a_time_a_budget_and_threads_do_not_change_them(static):
+    net, x, T = fused(static)
+    expected = everything(net, x, T)
+    tape = net.forward(x, T)[2]
+    need = tiles.needs(tape.run, (1, *x.shape) if static else x.shape, net.dtype)
+    lean = fused(static, need.once + need.step * (tiles.STEPS + 9) - 1)[0]
+    assert [b.caches is None for b in lean.forward(x, T)[2].chunks[0].blocks] == [True, False]
+    same_bits(everything(lean, x, T), expected)
+    state = net.init_state(7)
+    for t in range(tiles.STEPS + 9):
+        (spk, mem), state = net.step(x if static else x[t], state)
+        same_bits((spk, mem), (expected[0][t], expected[1][t]))
+    threads = _threads.count()
+    try:
+        _threads.set_count(3)
+        same_bits(everything(net, x, T), expected)
+    finally:
+        _threads.set_count(threads)
+
+
+@pytest.mark.parametrize("neurons", [{"learn_beta": True}, {"learn_threshold": True}, {"detach_reset": False}], ids=str)
+def test_neurons_that_the_op_is_not_for_are_run_by_themselves(neurons):
+    net, x, T = fused(True, **neurons)
+    assert [type(layer).__name__ for _, layer in net._items[1:3]] == ["Leaky", "ConvPool2d"]
+    assert len(everything(net, x, T)) > 5
+
+
+def test_a_summary_counts_what_is_kept():
+    net, x, T = fused(True)
+    rows = [line.split() for line in net.summary(x.shape[1:], T).splitlines()]
+    kept = {row[0]: int(row[-1].replace(",", "")) for row in rows if row[0].isdigit()}
+    assert (kept["1"], kept["2"], kept["3"]) == (3 * 8 * 7 * 4, 0, T * 4 * 3 * 3)
+
+
 def test_a_budget_is_a_whole_number_above_zero():
     for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("1", TypeError)):
         with pytest.raises(error, match="memory_budget"):

@@ -36,7 +36,7 @@ from npsnn.conv2d.image import (
     weight_gradient,
     weights_of_rows,
 )
-from npsnn.convpool2d.cpu import choose, pooled_shape, route
+from npsnn.convpool2d.image import choose, pooled_shape, route
 from npsnn.leaky.reference import clip01
 from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Neurons, Pair
 from npsnn.pool2d.reference import MaxPool2dCache, place_dtype

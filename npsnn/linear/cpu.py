@@ -56,7 +56,7 @@ def _are_few(X, first, last):  # type: ignore[no-untyped-def]
 def _products_of_few(x, rows, L, row, listed, total):  # type: ignore[no-untyped-def]
     fires = list_nonzero(x, 0, len(x), 0, 1, listed, 0)
     for lane in range(0, L, ROUND * len(row)):
-        add_rows(ONE, row, rows, lane, L, 0, x, 0, listed, 0, fires, total, lane, 0)
+        add_rows(row, rows, lane, L, x, 0, listed, 0, fires, total, lane)
 
 
 @chunked_jit

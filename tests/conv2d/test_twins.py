@@ -131,7 +131,7 @@ def test_spikes_have_the_bits_of_numbers(case, dtype, density):
     _, W, b, dY, settings = draw(case, dtype, zeros=0)
     rng = np.random.default_rng(3)
     X = (rng.random(shape) < density).astype(dtype)
-    s = image.sizes(X, W, **settings)
+    s = image.sizes(X.shape[1:], W, **settings)
     (H_out, W_out), (_, kw), O = s.shape, s.kernel, s.channels[1]
     Wt, bias = image.rows_of_outputs(W, s.L), image.padded_bias(b, W, s.L)
     rooms = [_scratch(X, Wt, s, n) for n in (H_out * W_out, H_out * W_out, H_out * s.seen[1] + kw - 1)]

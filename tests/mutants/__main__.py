@@ -41,9 +41,12 @@ TARGETS = {
     "adam/reference": ["tests/adam/test_reference.py", GOLDEN],
     "functional/reference": ["tests/functional/test_losses.py", GOLDEN],
     "convpool2d/reference": ["tests/convpool2d/test_reference.py", GOLDEN],
+    "leakyconvpool2d/reference": ["tests/leakyconvpool2d/test_reference.py"],
     "conv2d/cpu": ["tests/conv2d/test_twins.py"],
     "conv2d/image": ["tests/conv2d/test_twins.py", "tests/convpool2d/test_twins.py"],
     "convpool2d/cpu": ["tests/convpool2d/test_twins.py"],
+    "convpool2d/image": ["tests/convpool2d/test_twins.py"],
+    "leakyconvpool2d/cpu": ["tests/leakyconvpool2d/test_twins.py"],
     "pool2d/cpu": ["tests/pool2d/test_twins.py"],
     "linear/cpu": ["tests/linear/test_twins.py"],
     "leaky/cpu": ["tests/leaky/test_twins.py"],
@@ -54,6 +57,7 @@ TARGETS = {
     "functional/accuracy": ["tests/functional/test_accuracy.py", "tests/test_errors.py"],
     "functional/regularizer": ["tests/functional/test_losses.py", "tests/test_errors.py"],
     "_lanes": [*LANES, "tests/linear/test_twins.py"],
+    "_buffers": ["tests/test_buffers.py"],
     "_fused": ["tests/test_fused.py", "tests/test_generator.py"],
 }
 if not numba.config.DISABLE_JIT:
