@@ -264,7 +264,7 @@ def _train_parser(commands: Any) -> None:
     def add(flag: str, help: str, **options: Any) -> None:
         name = flag.removeprefix("--").replace("-", "_")
         shown = default[name]
-        shown = " ".join(map(str, shown)) if isinstance(shown, tuple) else shown
+        shown = " ".join(map(str, shown)) if isinstance(shown, tuple) else "no limit" if shown is None else shown
         p.add_argument(flag, default=None, help=f"{help} (default: {shown})", **options)
 
     p.add_argument(
@@ -287,6 +287,7 @@ def _train_parser(commands: Any) -> None:
     add("--seed", "of weights and batches, meaning what it means to PyTorch", type=int)
     add("--dtype", "of everything", choices=["float32", "float64"])
     add("--backend", "what computes", choices=["auto", *backends.NAMES])
+    add("--memory-budget", "bytes for what backward needs of forward; the rest is computed again", type=int)
     p.add_argument("--out", metavar="DIR", help="where to write (default: a new folder in runs/)")
     p.add_argument("--settings", metavar="FILE", help="a settings.json to run again; flags given beside it win")
     p.add_argument("--no-progress", action="store_true", help="no progress bar")

@@ -54,6 +54,7 @@ class Settings:
     seed: int = 0
     dtype: str = "float32"
     backend: str = "auto"
+    memory_budget: int | None = None  # bytes that a training step's tape may take
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
@@ -123,7 +124,9 @@ def build(settings: Settings, seed: int | Generator) -> Sequential:
     for i, layer in enumerate(body):
         shape = layer.out_shape(shape, f"{i} {type(layer).__name__}")
     layers = [*body, Linear(shape[-1], CLASSES), neuron()]
-    return Sequential(*layers, dtype=settings.dtype, backend=settings.backend, seed=seed)
+    return Sequential(
+        *layers, dtype=settings.dtype, backend=settings.backend, seed=seed, memory_budget=settings.memory_budget
+    )
 
 
 class Run:
