@@ -103,26 +103,9 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
                 slope[m] = sigma(U_t[m] - theta[m], one, a, b)
 
     def few_terms(  # type: ignore[no-untyped-def]
-        begin,
-        end,
-        dS,
-        dmem,
-        U,
-        U_before,
-        beta,
-        theta,
-        recorded,
-        a,
-        b,
-        reset,
-        static,
-        attached,
-        constants,
-        dI,
-        dbeta,
-        dtheta,
-        dU,
-    ):
+        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, reset, static, attached, constants, dI, dbeta,
+        dtheta, dU,
+    ):  # fmt: skip
         M = U.shape[1]
         slope, none = np.empty(min(BLOCK, M), U.dtype), np.zeros(min(BLOCK, M), U.dtype)
         for block in range(begin, end):
@@ -135,26 +118,9 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
                 _few_terms(t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU)
 
     def every_term(  # type: ignore[no-untyped-def]
-        begin,
-        end,
-        dS,
-        dmem,
-        U,
-        U_before,
-        beta,
-        theta,
-        recorded,
-        a,
-        b,
-        reset,
-        static,
-        attached,
-        constants,
-        dI,
-        dbeta,
-        dtheta,
-        dU,
-    ):
+        begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, reset, static, attached, constants, dI, dbeta,
+        dtheta, dU,
+    ):  # fmt: skip
         M = U.shape[1]
         slope, none = np.empty(min(BLOCK, M), U.dtype), np.zeros(min(BLOCK, M), U.dtype)
         for block in range(begin, end):
@@ -188,23 +154,9 @@ def _few_terms(  # type: ignore[no-untyped-def]
         dmem_t, r = none, 0
     now = m if len(static) > 0 else t * M + m
     credit(
-        reset,
-        static,
-        dS_t,
-        s,
-        slope,
-        dmem_t,
-        r,
-        U.reshape(-1),
-        t * M + m,
-        beta,
-        theta,
-        dU,
-        m,
-        dI.reshape(-1),
-        now,
+        reset, static, dS_t, s, slope, dmem_t, r, U.reshape(-1), t * M + m, beta, theta, dU, m, dI.reshape(-1), now,
         count,
-    )
+    )  # fmt: skip
 
 
 @register_jitable

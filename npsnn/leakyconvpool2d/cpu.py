@@ -74,29 +74,9 @@ def _backward_kernel(formula: Formula) -> Kernel:
             slope[m] = sigma(U[m] - theta[m], one, a, b)
 
     def backward(  # type: ignore[no-untyped-def]
-        begin,
-        end,
-        group,
-        dY,
-        place,
-        dU_after,
-        I,
-        beta,
-        theta,
-        U_before,
-        stairs,
-        dI,
-        dWt,
-        db,
-        dU_before,
-        s,
-        pool,
-        pooled,
-        reset,
-        static,
-        a,
-        b,
-    ):
+        begin, end, group, dY, place, dU_after, I, beta, theta, U_before, stairs, dI, dWt, db, dU_before, s, pool,
+        pooled, reset, static, a, b,
+    ):  # fmt: skip
         (B, M), one, T = U_before.shape, stairs.dtype.type(1), len(dY) // len(U_before)
         I, dI, step = I.reshape(-1), dI.reshape(-1), 0 if len(static) > 0 else B * M
         U, S = np.empty((T + 1) * M, stairs.dtype), np.empty((T, M), np.bool_)
