@@ -1,18 +1,18 @@
 """One training step of the tutorial's network, batch 128, 50 steps: npsnn's backends and, where installed, snnTorch.
 
 All start from the same weights and batch, must agree on the loss before they are timed, and take turns, so that a
-machine that slows down slows all of them. Prints medians and the ratio to the first.
+machine that slows down slows all of them (benchmarks/timing.py). Prints medians and the ratio to the first.
 
     python -m benchmarks.step [--rounds 5] [--reference] [--warm-up-steps 20]
 """
 
 import argparse
-import time
 from statistics import median
 
 import numpy as np
 
 import npsnn
+from benchmarks import timing
 from npsnn import training
 
 T = 50
@@ -66,12 +66,7 @@ def main():
     losses = {name: step() for name, step in steps.items()}
     print("loss of the first step:", {k: round(v, 6) for k, v in losses.items()})
     np.testing.assert_allclose(list(losses.values()), next(iter(losses.values())), rtol=2e-3)
-    times = {name: [] for name in steps}
-    for _ in range(args.rounds):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
+    times = timing.interleaved(steps, args.rounds)
     first = median(next(iter(times.values())))
     print(f"npsnn {npsnn.__version__}; median of {args.rounds}, interleaved; min to max")
     for name, values in times.items():
