@@ -114,7 +114,7 @@ def _add_rows(row, table, base, step, numbers, number, listed, first, last, out,
 def _add_stairs(  # type: ignore[no-untyped-def]
     rows, shift, row, table, base, row_step, numbers, listed, starts, start, count, out, at, fall, out_step
 ):
-    totals: dict[int, Array] = {}
+    starts, totals = starts.reshape(-1), dict[int, Array]()
     for y in range(count):
         for r in range(len(rows)):
             here, line = _piece(row) + (base + r * row_step), y * fall + r

@@ -22,6 +22,7 @@ from npsnn._lanes import aligned, aligned_zeros
 from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
 from npsnn.conv2d.image import (
+    add_to,
     convolve,
     cut_out,
     flat,
@@ -52,7 +53,8 @@ def _forward(begin, end, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             convolve(X[n], Wt, b, s, room)
             for pixel in range(pixels):
-                Y[n, pixel * O : (pixel + 1) * O] = room.rows[pixel * s.L : pixel * s.L + O]
+                for o in range(O):
+                    Y[n, pixel * O + o] = room.rows[pixel * s.L + o]
 
 
 @chunked_jit
@@ -70,7 +72,7 @@ def _backward(begin, end, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped
                     for o in range(O):
                         room.rows[at + x * wide + o] = dY[n, q + x * O + o]
                         total[o] += dY[n, q + x * O + o]
-            db[chunk] += total  # (K4)
+            add_to(total, db[chunk])  # (K4)
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
                 input_gradient(Wr, s, room, padded)

@@ -164,6 +164,13 @@ def surround(X, s, image):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
+def add_to(part, total):  # type: ignore[no-untyped-def]
+    """Total += part. As a statement on arrays it would take longer to compile than a loop."""
+    for k in range(len(part)):
+        total[k] += part[k]
+
+
+@register_jitable
 def _put(image, numbers):  # type: ignore[no-untyped-def]
     for q in range(len(image)):
         numbers[q] = image[q]
@@ -325,13 +332,14 @@ def input_gradient_of_listed(stairs, s, room, padded):  # type: ignore[no-untype
 def _add_kernel_rows(rows, shift, stairs, group, i, s, room, padded):  # type: ignore[no-untyped-def]
     """len(rows) of them, from the i-th of the group that begins with row `group`."""
     (C, O), (H_out, W_out), (sh, sw), piece = s.channels, s.shape, s.stride, ROUND * len(s.stair)
-    width, together, starts = (s.size[1] + 2 * s.padding[1]) * C, len(s.stairs), room.starts.reshape(-1)
+    width, together = (s.size[1] + 2 * s.padding[1]) * C, len(s.stairs)
     for lane in range(0, s.R, piece):
         base = (group * s.R + lane * together) * O + i * piece
         for x in range(W_out):
+            first, at = x * room.starts.shape[1], (group + i) * width + x * sw * C + lane
             add_stairs(
-                rows, shift, s.stair, stairs, base, piece, room.found, room.listed, starts, x * room.starts.shape[1],
-                H_out, padded, (group + i) * width + x * sw * C + lane, sh, width,
+                rows, shift, s.stair, stairs, base, piece, room.found, room.listed, room.starts, first, H_out,
+                padded, at, sh, width,
             )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
+    add_to,
     convolve,
     cut_out,
     flat,
@@ -61,7 +62,7 @@ def _backward(begin, end, dY, place, X, stairs, dX, dWt, db, s, pool, pooled):  
         padded, total = aligned(stairs, len(room.image) + s.R), np.empty(s.channels[1], stairs.dtype)
         for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
             route(dY[n], place[n], s, pool, pooled, room.rows, total)
-            db[chunk] += total
+            add_to(total, db[chunk])
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
                 list_deltas(s, room)

@@ -96,7 +96,8 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
     @register_jitable
     def slopes(t, mine, U, U_before, theta, recorded, a, b, slope):  # type: ignore[no-untyped-def]
         if recorded.shape[0] > 0:
-            slope[: mine.stop - mine.start] = recorded[t + 1, mine]
+            for m in range(mine.stop - mine.start):
+                slope[m] = recorded[t + 1, mine.start + m]
         else:
             one, U_t, theta = U.dtype.type(1), U[t, mine] if t >= 0 else U_before[mine], theta[mine]
             for m in range(len(U_t)):

@@ -20,6 +20,7 @@ from npsnn._memory import CHANNELS_LAST, Order, empty, rows
 from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
+    add_to,
     convolve,
     cut_out,
     flat,
@@ -51,7 +52,7 @@ IMAGES_LAST: Order = (0, 1, *(axis + 1 for axis in CHANNELS_LAST[1:]))  # of (T,
 @chunked_jit
 def _forward(begin, end, I, beta, theta, U, Wt, b, Y, place, s, pool, pooled, reset):  # type: ignore[no-untyped-def]
     """U comes in as U_before."""
-    (B, M), I, T = U.shape, I.reshape(-1), len(Y) // len(U)
+    (B, M), T = U.shape, len(Y) // len(U)
     step = B * M if len(I) > B * M else 0
     S = np.empty((1, M), np.bool_)
     room = scratch(S, Wt, s, s.shape[0] * s.shape[1])
@@ -78,7 +79,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
         pooled, reset, static, a, b,
     ):  # fmt: skip
         (B, M), one, T = U_before.shape, stairs.dtype.type(1), len(dY) // len(U_before)
-        I, dI, step = I.reshape(-1), dI.reshape(-1), 0 if len(static) > 0 else B * M
+        step = 0 if len(static) > 0 else B * M
         U, S = np.empty((T + 1) * M, stairs.dtype), np.empty((T, M), np.bool_)
         dS, dU, slope, none = np.empty(M, U.dtype), np.empty(M, U.dtype), np.empty(M, U.dtype), np.zeros(M, U.dtype)
         room, total = scratch(S, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1), np.empty(s.channels[1], U.dtype)
@@ -89,12 +90,13 @@ def _backward_kernel(formula: Formula) -> Kernel:
                 copy(U_before[n], 0, M, U, 0)
                 for t in range(T):
                     charge(reset, U, t * M, I, t * step + n * M, beta, theta, 0, U, (t + 1) * M, S[t], 0, M)
-                dU[:] = 0
-                if len(static) > 0:
-                    dI[n * M : (n + 1) * M] = 0
+                for m in range(M):
+                    dU[m] = 0
+                    if len(static) > 0:
+                        dI[n * M + m] = 0
                 for t in range(T - 1, -1, -1):
                     route(dY[t * B + n], place[t * B + n], s, pool, pooled, room.rows, total)
-                    db[chunk] += total
+                    add_to(total, db[chunk])
                     weight_gradient(S[t], s, room, dWt[chunk])
                     list_deltas(s, room)
                     input_gradient_of_listed(stairs, s, room, padded)
@@ -144,18 +146,19 @@ def leakyconvpool2d_backward(
     dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else dU_after
     _backward_kernel(sigma.formula)(
         chunks, group, flat(dY.reshape(-1, *dY.shape[2:])), flat(place), flat(dU), *_currents(neurons), flat(U_before),
-        stairs_of_inputs(W, s), rows(dI, IMAGES_LAST), dWt, db, flat(dU_before), for_backward(s, True, listed=True),
-        tuple(pool), pooled, RESETS[neurons.reset_mechanism], STATIC if static else (), *sigma.constants(W.dtype)[1:],
+        stairs_of_inputs(W, s), rows(dI, IMAGES_LAST).reshape(-1), dWt, db, flat(dU_before),
+        for_backward(s, True, listed=True), tuple(pool), pooled,
+        RESETS[neurons.reset_mechanism], STATIC if static else (), *sigma.constants(W.dtype)[1:],
     )  # fmt: skip
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dI, dW, ordered_sum(db) if bias else None, dU_before
 
 
 def _currents(neurons: Neurons) -> tuple[Array, Array, Array]:
-    """I as (T or 1, B M), and beta^ and theta of one sample's M neurons, channels last."""
+    """I as one row, and beta^ and theta of one sample's M neurons, channels last."""
     shape = neurons.I.shape[2:]
     beta, theta = (flat(np.broadcast_to(c, shape)[None])[0] for c in (clip01(neurons.beta), neurons.theta))
-    return rows(neurons.I, IMAGES_LAST), beta, theta
+    return rows(neurons.I, IMAGES_LAST).reshape(-1), beta, theta
 
 
 def _steps(Y: Array, B: int) -> Array:

@@ -120,7 +120,7 @@ def _spread_few(dY, X, first, last, L, row, dW):  # type: ignore[no-untyped-def]
         part[:] = 0
         for n in range(start, min(start + ROWS, N)):
             fires = list_nonzero(X[n], first, width, 0, 1, listed, 0)
-            dy[:M] = dY[n]
+            _put(dY[n], dy)
             for lane in range(0, L, ROUND * len(row)):
                 spread_row(row, dy, lane, X[n], first, listed, 0, fires, part, lane, L)
         for q in range(width * L):
