@@ -59,13 +59,28 @@ def children(name: str) -> dict[str, Any]:
     return found
 
 
-def _child(engine: str, name: str, cache: str) -> dict[str, float]:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.child", engine, name]
+def _child(engine: str, name: str, cache: str, *more: str) -> dict[str, float]:
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.child", engine, name, *more]
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
     start = time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     result = json.loads(done.stdout.splitlines()[-1])
     return {**result, "seconds": time.time() - start}
+
+
+LONG, BUDGET = (50, 200, 1000), 64_000_000
+
+
+def long_runs(name: str) -> dict[str, Any]:
+    """Peak memory and seconds of a step as T grows, with all that backward needs kept and with a budget."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for T in LONG:
+            steps = ("--num-steps", str(T))
+            _child("Npsnn", name, cache, *steps)  # kernels
+            budget = _child("Npsnn", name, cache, *steps, "--memory-budget", str(BUDGET))
+            found[str(T)] = {"all": _child("Npsnn", name, cache, *steps), "budget": budget}
+    return found
 
 
 GROWTH: dict[str, list[Network]] = {
@@ -134,6 +149,19 @@ def growth_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def long_table(found: dict[str, Any]) -> str:
+    """Megabytes above what was held before the first step; milliseconds of the second step."""
+    budget = f"{BUDGET / 1e6:.0f} MB"
+    lines = [
+        f"| T | everything kept: MB | ms | budget of {budget}: MB | ms |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for T, row in found.items():
+        cells = (f"{row[k]['peak_bytes'] / 1e6:.0f} | {1000 * row[k]['step_s']:.0f}" for k in ("all", "budget"))
+        lines.append(f"| {T} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def write(tables: dict[str, str], results: dict[str, Any]) -> None:
     """Put each table between its marks in docs/benchmarks.md, and everything into docs/benchmarks.json.
 
@@ -177,8 +205,11 @@ def main() -> int:
     print(grid_table(results["grid"]), flush=True)
     results["children"] = [children(name) for name in names]
     print(children_table(results["children"]), flush=True)
+    results["long"] = long_runs(peers.TUTORIAL)
+    print(long_table(results["long"]), flush=True)
     results["growth"] = growth(args.rounds)
     tables = {"grid": grid_table(results["grid"]), "memory and start": children_table(results["children"])}
+    tables["long runs"] = long_table(results["long"])
     tables["growth"] = growth_table(results["growth"])
     print(tables["growth"], flush=True)
     if chosen != [peers.DEFAULT]:  # whom the grid has already

@@ -1,31 +1,40 @@
 """What has to be measured in a process of its own: peak memory, and the first step from a cold start.
 
-    python -m benchmarks.child ENGINE NETWORK
+    python -m benchmarks.child ENGINE NETWORK [--num-steps T] [--memory-budget BYTES]
 
-takes two training steps and prints, as JSON, the seconds since the process began and the peak of its memory above what
-it held before the first step.
+takes two training steps and prints, as JSON, the seconds since the process began, those of the second step, and the
+peak of its memory above what it held before the first. A budget is npsnn's alone.
 """
 
+import argparse
 import json
-import sys
 import time
 
 BEGUN = time.time()
 
 
 def main() -> None:
-    engine, name = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engine")
+    parser.add_argument("network")
+    parser.add_argument("--num-steps", type=int)
+    parser.add_argument("--memory-budget", type=int)
+    args = parser.parse_args()
     from benchmarks import engines
     from benchmarks.networks import NETWORKS
 
-    run = getattr(engines, engine)(NETWORKS[name])
+    network = NETWORKS[args.network]
+    run = getattr(engines, args.engine)(network._replace(num_steps=args.num_steps or network.num_steps))
+    if args.memory_budget:
+        run.net.memory_budget = args.memory_budget
     held = _bytes("VmRSS")
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts here, not with what the imports needed
     run.train()
-    first = time.time() - BEGUN
+    first, start = time.time() - BEGUN, time.perf_counter()
     run.train()
-    print(json.dumps({"first_step_s": first, "peak_bytes": _bytes("VmHWM") - held}))
+    second = time.perf_counter() - start
+    print(json.dumps({"first_step_s": first, "step_s": second, "peak_bytes": _bytes("VmHWM") - held}))
 
 
 def _bytes(name: str) -> int:

@@ -245,43 +245,50 @@ def weight_gradient(X, s, room, dWt):  # type: ignore[no-untyped-def]
 
 @register_jitable
 def _list_channels(image, s, room):  # type: ignore[no-untyped-def]
-    """The pixels that fire and are seen, by (c, u, v): (u pitch + v) L; starts[u, c]: where u of c starts."""
-    C, seen, wide = s.channels[0], s.seen[0] * s.seen[1], s.seen[1] * s.channels[0]
+    """The pixels that fire and are seen, by (c, u, v), the rows u that go with one kernel row side by side.
+
+    Those are u = i, i + sh, ...: so the rows come by u mod sh, then u. starts[k, c]: where the k-th row of c starts. An
+    entry is ((u // sh) pitch + v) L.
+    """
+    C, seen, wide, sh, k = s.channels[0], s.seen[0] * s.seen[1], s.seen[1] * s.channels[0], s.stride[0], 0
     width, starts, listed, row, channel, column = (
         s.size[1] + 2 * s.padding[1], room.starts, room.listed, room.row, room.channel, room.column,
     )  # fmt: skip
     for c in range(C):
         starts[0, c] = c * seen
-    for u in range(s.seen[0]):
-        for c in range(C):
-            starts[u + 1, c] = starts[u, c]
-        fires, here = list_nonzero(image, u * width * C, wide, 0, 1, row, 0), u * s.seen[1] * s.L
-        for k in range(fires):
-            q = row[k]
-            c = channel[q]
-            at = starts[u + 1, c]
-            listed[at] = here + column[q]
-            starts[u + 1, c] = at + 1
+    for first in range(sh):
+        for u in range(first, s.seen[0], sh):
+            for c in range(C):
+                starts[k + 1, c] = starts[k, c]
+            fires, here = list_nonzero(image, u * width * C, wide, 0, 1, row, 0), u // sh * s.seen[1] * s.L
+            for n in range(fires):
+                q = row[n]
+                c = channel[q]
+                at = starts[k + 1, c]
+                listed[at] = here + column[q]
+                starts[k + 1, c] = at + 1
+            k += 1
 
 
 @register_jitable
 def _weight_gradient_of_spikes(s, room, dWt):  # type: ignore[no-untyped-def]
     """A channel's pixels that fire are met once for each i, and kw sums, one for each j, stay in registers."""
     C, H_out, (kh, kw), sh, L = s.channels[0], s.shape[0], s.kernel, s.stride[0], s.L
-    rows, together, dy, listed = H_out if sh == 1 else 1, len(s.columns), room.rows, room.listed
+    together, dy, listed = len(s.columns), room.rows, room.listed
     for i in range(kh):
+        k = i // sh
+        for before in range(i % sh):
+            k += (s.seen[0] - before + sh - 1) // sh
         for c in range(C):
-            for y in range(0, H_out, rows):
-                u = y * sh + i
-                first, last = room.starts[u, c], room.starts[u + rows, c]
-                for lane in range(0, L if last > first else 0, ROUND * len(s.row)):
-                    base = ((y - u) * s.seen[1] + kw - 1) * L + lane
-                    for j in range(0, kw - together + 1, together):
-                        at, b = ((i * kw + j) * C + c) * L + lane, base - j * L
-                        add_columns(s.columns, s.row, dy, b, -L, listed, first, last, dWt, at, C * L)
-                    for j in range(kw - kw % together, kw):
-                        at, b = ((i * kw + j) * C + c) * L + lane, base - j * L
-                        add_columns(ONE, s.row, dy, b, 0, listed, first, last, dWt, at, 0)
+            first, last = room.starts[k, c], room.starts[k + H_out, c]
+            for lane in range(0, L if last > first else 0, ROUND * len(s.row)):
+                base = (kw - 1 - i // sh * s.seen[1]) * L + lane
+                for j in range(0, kw - together + 1, together):
+                    at, b = ((i * kw + j) * C + c) * L + lane, base - j * L
+                    add_columns(s.columns, s.row, dy, b, -L, listed, first, last, dWt, at, C * L)
+                for j in range(kw - kw % together, kw):
+                    at, b = ((i * kw + j) * C + c) * L + lane, base - j * L
+                    add_columns(ONE, s.row, dy, b, 0, listed, first, last, dWt, at, 0)
 
 
 @register_jitable

@@ -9,9 +9,9 @@ from npsnn.leakyconvpool2d.reference import Neurons
 from tests.twins import drawn, near, same_bits, same_for_any_number_of_threads, same_signatures, unchanged
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
-from npsnn.conv2d.cpu import CHUNK
 from npsnn.leakyconvpool2d import cpu
 
+CHUNK = 6  # images: few, so that a test needs few steps to fill one
 MP2 = ((2, 2), (2, 2), (0, 0))
 # T, static, B, C, H, W, O, kernel, stride, padding, pool (kernel, stride, padding)
 CASES = [
@@ -22,7 +22,11 @@ CASES = [
     (1, True, 2, 2, 5, 5, 70, (5, 5), (1, 1), (2, 0), ((2, 1), (2, 1), (0, 0))),
 ]
 GROUPS = CASES[3]
-RESETS = ["subtract", "zero", "none"]
+
+
+@pytest.fixture(autouse=True)
+def few_images_are_a_group(monkeypatch):
+    monkeypatch.setattr(cpu, "CHUNK", CHUNK)
 
 
 def draw(case, dtype, reset="subtract", sigma=None, dyadic=False, seed=0):
@@ -53,10 +57,11 @@ def test_signatures_are_the_laws():
     assert cpu.LeakyConvPool2dCache is reference.LeakyConvPool2dCache
 
 
-@pytest.mark.parametrize("reset", RESETS)
-@pytest.mark.parametrize("case, dtype", [(case, "float64") for case in CASES] + [(CASES[0], "float32")], ids=str)
-def test_it_is_near_the_law(case, dtype, reset):
-    neurons, W, b, dY, dU, settings = draw(case, dtype, reset)
+@pytest.mark.parametrize(
+    "case, reset", [(case, "subtract") for case in CASES] + [(CASES[0], "zero"), (CASES[0], "none")], ids=str
+)
+def test_it_is_near_the_law(case, reset):
+    neurons, W, b, dY, dU, settings = draw(case, "float64", reset)
     for bias, dU_after in ((b, dU), (None, None)):
         given = neurons, W, bias, dY, dU_after, settings
         ours, law = both(cpu, *given), both(reference, *given)
@@ -65,10 +70,9 @@ def test_it_is_near_the_law(case, dtype, reset):
         near((*ours[:2], *ours[3:]), (*law[:2], *law[3:]))
 
 
-@pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("case, dtype", [(CASES[0], "float64"), (CASES[1], "float32")], ids=str)
-def test_dyadic_bits_are_the_laws(case, dtype, reset):
-    drawing = draw(case, dtype, reset, surrogate.straight_through_estimator(), dyadic=True)
+def test_dyadic_bits_are_the_laws(case, dtype):
+    drawing = draw(case, dtype, "subtract", surrogate.straight_through_estimator(), dyadic=True)
     same_bits(both(cpu, *drawing), both(reference, *drawing))
 
 
@@ -78,21 +82,20 @@ def test_the_cache_is_the_laws():
     assert ours.neurons is law.neurons is neurons and ours[1:3] == law[1:3] and ours.pool[1:] == law.pool[1:]
 
 
-@pytest.mark.parametrize("name", ["atan", "sigmoid", "triangular"])
-def test_other_surrogates(name):
-    drawing = draw(CASES[0], "float64", sigma=getattr(surrogate, name)())
+def test_another_surrogate():
+    drawing = draw(CASES[0], "float64", sigma=surrogate.atan())
     (*ours, place, a, b, c, d), (*law, theirs, e, f, g, h) = both(cpu, *drawing), both(reference, *drawing)
     np.testing.assert_array_equal(place, theirs)
     near((*ours, a, b, c, d), (*law, e, f, g, h))
 
 
 def test_bits_do_not_depend_on_threads():
-    drawing = draw(GROUPS, "float32")
+    drawing = draw(GROUPS, "float64")
     same_for_any_number_of_threads(lambda: both(cpu, *drawing))
 
 
 def test_a_sample_does_not_depend_on_its_neighbours():
-    neurons, W, b, dY, dU, settings = draw(GROUPS, "float32")
+    neurons, W, b, dY, dU, settings = draw(GROUPS, "float64")
     Y, U, place, dI, *_, dU_before = both(cpu, neurons, W, b, dY, dU, settings)
     one = neurons._replace(I=neurons.I[:, 2:3], U_before=neurons.U_before[2:3])
     alone = both(cpu, one, W, b, dY[:, 2:3], dU[2:3], settings)
@@ -102,7 +105,7 @@ def test_a_sample_does_not_depend_on_its_neighbours():
 
 
 def test_channels_may_lie_last_and_nothing_given_is_changed():
-    neurons, W, b, dY, dU, settings = draw(CASES[1], "float32")
+    neurons, W, b, dY, dU, settings = draw(CASES[1], "float64")
     expected = both(cpu, neurons, W, b, dY, dU, settings)
     last = [np.ascontiguousarray(np.moveaxis(x, -3, -1)) for x in (neurons.I, neurons.U_before, dY, dU)]
     I, U_before, dY_last, dU_last = (np.moveaxis(x, -1, -3) for x in last)
