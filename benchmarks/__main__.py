@@ -84,7 +84,7 @@ def long_runs(name: str) -> dict[str, Any]:
 
 
 GROWTH: dict[str, list[Network]] = {
-    "T": [NETWORKS["tutorial, B 128, T 50"]._replace(batch=16, num_steps=T) for T in (25, 50, 100, 200, 400)],
+    "T": [NETWORKS["tutorial, B 128, T 50"]._replace(batch=64, num_steps=T) for T in (25, 50, 100, 200, 400)],
     "batch": [NETWORKS["tutorial, B 128, T 50"]._replace(batch=B) for B in (16, 32, 64, 128, 256)],
 }
 

@@ -74,4 +74,11 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
+def release() -> None:
+    """Give what is kept unused back to the system."""
+    with _idle.lock:
+        _idle.buffers.clear()
+        _idle.bytes = 0
+
+
 _idle = _Idle()

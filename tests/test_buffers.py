@@ -81,6 +81,14 @@ def test_the_oldest_goes_first_where_too_much_is_kept(idle, monkeypatch):
     assert idle.bytes == 0
 
 
+def test_what_is_kept_can_be_given_back(idle):
+    x = _buffers.empty((BIG,), np.float64)
+    del x
+    assert idle.bytes > 0
+    _buffers.release()
+    assert idle.bytes == 0 and not idle.buffers
+
+
 def test_threads_do_not_get_the_same_memory():
     wrong = []
 
