@@ -46,11 +46,11 @@ CHUNK = 64
 
 
 @chunked_jit
-def _forward(begin, end, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
+def _forward(begin, end, size, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
     O, pixels = s.channels[1], s.shape[0] * s.shape[1]
     for chunk in range(begin, end):
         room = scratch(X, Wt, s, pixels)
-        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
+        for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             convolve(X[n], Wt, b, s, room)
             for pixel in range(pixels):
                 for o in range(O):
@@ -58,13 +58,13 @@ def _forward(begin, end, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
 
 
 @chunked_jit
-def _backward(begin, end, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped-def]
+def _backward(begin, end, size, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped-def]
     (H_out, W_out), O, wide = s.shape, s.channels[1], s.stride[1] * s.L
     for chunk in range(begin, end):
         db[chunk] = 0
         room = scratch(X, Wr, s, H_out * s.seen[1] + s.kernel[1] - 1)
         padded, total = aligned(Wr, len(room.image) + s.R), np.empty(O, Wr.dtype)
-        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
+        for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             total[:] = 0
             for y in range(H_out):
                 at, q = (y * s.seen[1] + s.kernel[1] - 1) * s.L, y * W_out * O
@@ -84,7 +84,7 @@ def conv2d_forward(X: Array, W: Array, b: Array | None, *, stride: Pair, padding
     s = sizes(X.shape[1:], W, stride, padding)
     Y = empty((len(X), len(W), *s.shape), W.dtype, CHANNELS_LAST)
     _forward(
-        parts(len(X), CHUNK), flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), for_forward(s)
+        parts(len(X), CHUNK), CHUNK, flat(X), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), for_forward(s)
     )  # (K1), (K2)
     return Y, Conv2dCache(X, stride, padding)
 
@@ -98,6 +98,6 @@ def conv2d_backward(
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
     dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
     Wr, s = rows_of_inputs(W, s.R), for_backward(s, input_grad, listed=False)
-    _backward(chunks, flat(dY), flat(X), Wr, flat(dX), dWt, db, s)  # (K3) to (K6)
+    _backward(chunks, CHUNK, flat(dY), flat(X), Wr, flat(dX), dWt, db, s)  # (K3) to (K6)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

@@ -45,22 +45,22 @@ Array = np.ndarray[Any, Any]
 
 
 @chunked_jit
-def _forward(begin, end, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[no-untyped-def]
+def _forward(begin, end, size, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[no-untyped-def]
     for chunk in range(begin, end):
         room = scratch(X, Wt, s, s.shape[0] * s.shape[1])
         offsets, places = np.empty(pool[0][0] * pool[0][1], np.int32), np.empty(pool[0][0] * pool[0][1], place.dtype)
-        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
+        for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             convolve(X[n], Wt, b, s, room)
             choose(room.rows, Y[n], place[n], s, pool, pooled, offsets, places)
 
 
 @chunked_jit
-def _backward(begin, end, dY, place, X, stairs, dX, dWt, db, s, pool, pooled):  # type: ignore[no-untyped-def]
+def _backward(begin, end, size, dY, place, X, stairs, dX, dWt, db, s, pool, pooled):  # type: ignore[no-untyped-def]
     for chunk in range(begin, end):
         db[chunk] = 0
         room = scratch(X, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
         padded, total = aligned(stairs, len(room.image) + s.R), np.empty(s.channels[1], stairs.dtype)
-        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(X))):
+        for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             route(dY[n], place[n], s, pool, pooled, room.rows, total)
             add_to(total, db[chunk])
             weight_gradient(X[n], s, room, dWt[chunk])
@@ -79,7 +79,7 @@ def convpool2d_forward(
     Y = empty((len(X), len(W), *pooled), W.dtype, CHANNELS_LAST)
     place = empty(Y.shape, place_dtype(pool[0]), CHANNELS_LAST)
     Wt, bias = rows_of_outputs(W, s.L), padded_bias(b, W, s.L)
-    _forward(parts(len(X), CHUNK), flat(X), Wt, bias, flat(Y), flat(place), for_forward(s), pool, pooled)
+    _forward(parts(len(X), CHUNK), CHUNK, flat(X), Wt, bias, flat(Y), flat(place), for_forward(s), pool, pooled)
     return Y, ConvPool2dCache(Conv2dCache(X, stride, padding), MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool))
 
 
@@ -93,6 +93,6 @@ def convpool2d_backward(
     dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
     stairs, pooled = stairs_of_inputs(W, s), dY.shape[2:]
     s = for_backward(s, input_grad, listed=True)
-    _backward(chunks, flat(dY), flat(place), flat(X), stairs, flat(dX), dWt, db, s, tuple(pool), pooled)
+    _backward(chunks, CHUNK, flat(dY), flat(place), flat(X), stairs, flat(dX), dWt, db, s, tuple(pool), pooled)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX if input_grad else None, dW, ordered_sum(db) if bias else None

@@ -16,9 +16,9 @@ from tests.twins import (
 )
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
-from npsnn.conv2d import cpu as conv_cpu
 from npsnn.convpool2d import cpu
 
+CHUNK = 5  # images: few, so that three chunks are quick
 MP2 = ((2, 2), (2, 2), (0, 0))
 # N, C, H_in, W_in, O, kernel, stride, padding, pool (kernel, stride, padding)
 CASES = [
@@ -26,10 +26,17 @@ CASES = [
     (2, 3, 9, 8, 2, (2, 3), (2, 3), (1, 2), ((3, 2), (1, 1), (1, 1))),  # windows that overlap and hang over
     (2, 2, 6, 9, 17, (3, 5), (1, 1), (2, 1), ((2, 3), (1, 2), (1, 1))),
     (1, 1, 5, 6, 70, (2, 2), (1, 2), (0, 0), ((1, 1), (1, 1), (0, 0))),  # more channels than a row has lanes
-    (2 * conv_cpu.CHUNK + 3, 1, 4, 5, 3, (2, 3), (1, 1), (1, 1), MP2),  # three chunks
+    (2 * CHUNK + 3, 1, 4, 5, 3, (2, 3), (1, 1), (1, 1), MP2),  # three chunks
     (1, 20, 5, 5, 3, (2, 4), (1, 1), (0, 0), ((17, 16), (1, 1), (8, 8))),  # kernel rows of 80; places of two bytes
+    (1, 12, 11, 4, 2, (9, 3), (1, 1), (0, 0), MP2),  # more kernel rows than registers hold
+    (2, 2, 9, 6, 3, (5, 2), (2, 1), (0, 0), ((1, 2), (1, 2), (0, 0))),  # two of five kernel rows are done at each y
 ]
 CHUNKS = CASES[4]
+
+
+@pytest.fixture(autouse=True)
+def few_images_are_a_chunk(monkeypatch):
+    monkeypatch.setattr(cpu, "CHUNK", CHUNK)
 
 
 def draw(case, dtype, dyadic=False, seed=0, zeros=None, spikes=False):
