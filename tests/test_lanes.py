@@ -274,14 +274,14 @@ def test_add_piece_and_what_is_labelled(row, dtype, count):
         label = (np.arange(600) % 3 + 254).astype(labels)
         for theirs in (1, 255):
             plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
-            _lanes._add_labelled(row, d.table, label, 7, theirs, count, plain, 11)
-            _add_labelled(row, d.table, label, 7, theirs, count, compiled, 11)
-            expected[11 : 11 + size] += (d.table * (label == theirs))[7 : 7 + size]
+            _lanes._add_labelled(row, d.table, label, 8, theirs, count, plain, 11)
+            _add_labelled(row, d.table, label, 8, theirs, count, compiled, 11)
+            expected[11 : 11 + size] += (d.table * (label == theirs))[8 : 8 + size]
             same(compiled, plain, expected, d.exact)
             plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
-            _lanes._put_labelled(row, d.table, label, 7, theirs, count, plain, 11)
-            _put_labelled(row, d.table, label, 7, theirs, count, compiled, 11)
-            expected[11 : 11 + size] = (d.table * (label == theirs))[7 : 7 + size]
+            _lanes._put_labelled(row, d.table, label, 8, theirs, count, plain, 11)
+            _put_labelled(row, d.table, label, 8, theirs, count, compiled, 11)
+            expected[11 : 11 + size] = (d.table * (label == theirs))[8 : 8 + size]
             same(compiled, plain, expected, d.exact)
     plain, compiled, expected = d.out.copy(), d.out.copy(), d.out.astype(float)
     _lanes._add_piece(row, d.table, 7, count, plain, 11)
@@ -324,6 +324,13 @@ def test_charge(reset, dtype, count):
     np.testing.assert_array_equal(S[13 : 13 + count], U[11 : 11 + count] > theta[here])
     np.testing.assert_array_equal(np.delete(U, slice(11, 11 + count)), np.delete(d.out, slice(11, 11 + count)))
     assert np.delete(S, slice(13, 13 + count)).all()
+
+
+def test_a_membrane_at_threshold_does_not_fire():
+    for charge in (_lanes._charge, _charge):
+        U, S, nothing = np.empty(3, np.float32), np.ones(3, bool), np.zeros(3, np.float32)
+        charge((), nothing, 0, np.float32([0.75, 1, 1.25]), 0, nothing, np.ones(3, np.float32), 0, U, 0, S, 0, 3)
+        assert S.tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

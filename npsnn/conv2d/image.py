@@ -131,7 +131,7 @@ def scratch(X, Wt, s, rows):  # type: ignore[no-untyped-def]
     pixels = (H_in + 2 * ph) * (W_in + 2 * pw) * C
     image, numbers, acc = np.zeros(pixels, X.dtype), aligned(Wt, pixels), aligned(Wt, rows * s.L)
     acc[:] = 0
-    longest = max(C * s.seen[0] * s.seen[1], s.seen[0] * s.kernel[1] * C, O * s.shape[0] * s.shape[1])
+    longest = max(C * s.seen[0] * s.seen[1], O * s.shape[0] * s.shape[1])
     starts = np.empty((max(s.seen[0] + 1, s.shape[1]), max(C, s.shape[0] + 1)), np.int64)
     channel, column = np.empty(width, np.int32), np.empty(width, np.int32)
     for v in range(s.seen[1]):

@@ -19,6 +19,7 @@ CASES = [
     (4, False, 2, 3, 6, 9, 17, (2, 3), (2, 3), (1, 2), ((3, 2), (1, 1), (1, 1))),  # windows overlap and hang over
     (CHUNK + 1, False, 3, 1, 3, 4, 2, (2, 2), (1, 1), (0, 0), MP2),  # a group of one sample
     (CHUNK // 2, True, 7, 1, 3, 3, 2, (2, 2), (1, 1), (1, 1), MP2),  # groups of two, and one left over
+    (2, True, 1, 1, 10, 4, 1, (2, 2), (1, 1), (0, 0), ((17, 16), (1, 1), (8, 8))),  # places of two bytes
     (1, True, 2, 2, 5, 5, 70, (5, 5), (1, 1), (2, 0), ((2, 1), (2, 1), (0, 0))),
 ]
 GROUPS = CASES[3]
@@ -92,6 +93,19 @@ def test_another_surrogate():
 def test_bits_do_not_depend_on_threads():
     drawing = draw(GROUPS, "float64")
     same_for_any_number_of_threads(lambda: both(cpu, *drawing))
+
+
+@pytest.mark.parametrize("case, size", [(CASES[2], 1), (GROUPS, 2)], ids=str)
+def test_weight_gradient_is_the_sum_of_the_groups(case, size):
+    neurons, W, b, dY, dU, settings = draw(case, "float64")
+    *_, dW, db, _ = both(cpu, neurons, W, b, dY, dU, settings)
+    dWs, dbs = np.zeros_like(W), np.zeros_like(b)
+    for n in range(0, len(neurons.U_before), size):
+        mine = slice(n, n + size)
+        some = neurons._replace(I=neurons.I[:, mine], U_before=neurons.U_before[mine])
+        *_, part, part_b, _ = both(cpu, some, W, b, dY[:, mine], dU[mine], settings)
+        dWs, dbs = dWs + part, dbs + part_b
+    same_bits((dWs, dbs), (dW, db))
 
 
 def test_a_sample_does_not_depend_on_its_neighbours():
