@@ -28,7 +28,7 @@ CASES = [
     (1, 1, 5, 6, 70, (2, 2), (1, 2), (0, 0), ((1, 1), (1, 1), (0, 0))),  # more channels than a row has lanes
     (2 * CHUNK + 3, 1, 4, 5, 3, (2, 3), (1, 1), (1, 1), MP2),  # three chunks
     (1, 20, 5, 5, 3, (2, 4), (1, 1), (0, 0), ((17, 16), (1, 1), (8, 8))),  # kernel rows of 80; places of two bytes
-    (1, 12, 11, 4, 2, (9, 3), (1, 1), (0, 0), MP2),  # more kernel rows than registers hold
+    (1, 12, 11, 4, 2, (10, 3), (1, 1), (0, 0), MP2),  # more kernel rows than registers hold
     (2, 2, 4, 7, 3, (1, 2), (1, 1), (0, 0), MP2),  # a single kernel row
     (2, 1, 7, 7, 2, (2, 2), (1, 1), (0, 0), ((3, 2), (1, 2), (1, 0))),  # windows that overlap in y alone
     (2, 1, 7, 7, 2, (2, 2), (1, 1), (0, 0), ((2, 3), (2, 1), (0, 1))),  # in x alone

@@ -156,8 +156,8 @@ def survivors() -> dict[tuple[str, str], str]:
 def judge(target: str, every: int, start: int, jobs: int) -> list[Verdict]:
     """The verdict on every `every`-th mutant of one file.
 
-    Where all are tried, its tests must first pass without any, and the time they take is the clock. A sample leaves that
-    to whoever runs the tests as such.
+    Where all are tried, its tests must first pass without any, and the time they take is the clock. A sample leaves
+    that to whoever runs the tests as such.
     """
     source = (ROOT / "npsnn" / f"{target}.py").read_text("utf-8")
     limit, begun = SAMPLE_LIMIT, time.monotonic()
