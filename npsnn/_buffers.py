@@ -1,11 +1,11 @@
 """Large arrays in memory that was used before (floor 0).
 
 Every step of a training run makes arrays of the same sizes and drops them. An allocator gives such memory back to the
-system, which clears each page before it lends it again; here it is kept for the next array of that size. On the
-tutorial's network that is a tenth of a step.
+system, which clears each page before it lends it again; here it is kept for the next array of that size.
 """
 
 import math
+import os
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -29,10 +29,11 @@ class _Idle:
 
     def take(self, size: int) -> Array | None:
         with self.lock:
-            for address in reversed(self.buffers):
-                if self.buffers[address].size == size:
+            # A copy, because a garbage collection may put something in while this looks.
+            for address, buffer in reversed(list(self.buffers.items())):
+                if buffer.size == size and self.buffers.pop(address, None) is not None:
                     self.bytes -= size
-                    return self.buffers.pop(address)
+                    return buffer
         return None
 
     def put(self, buffer: Array) -> None:
@@ -82,3 +83,12 @@ def release() -> None:
 
 
 _idle = _Idle()
+
+
+def _start_again() -> None:
+    """A forked child has none of its parent's threads, one of which may have held the lock."""
+    _idle.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_again)

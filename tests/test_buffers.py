@@ -1,6 +1,8 @@
 """Memory that was used before: who has it, and for how long."""
 
 import gc
+import os
+import signal
 import threading
 
 import numpy as np
@@ -87,6 +89,45 @@ def test_what_is_kept_can_be_given_back(idle):
     assert idle.bytes > 0
     _buffers.release()
     assert idle.bytes == 0 and not idle.buffers
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_a_thread_of_its_parents(idle):
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with idle.lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        _buffers.empty((BIG,), np.float64)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    done.set()
+    thread.join()
+    assert status == 0
+
+
+def test_a_collection_may_give_something_back_while_one_looks(idle):
+    """What is looked through is a copy."""
+
+    class Small(np.ndarray):
+        @property
+        def size(self):
+            idle.buffers[len(idle.buffers) + 10**6] = np.empty(3, np.uint8)
+            return 0
+
+    for k in range(3):
+        idle.buffers[k] = np.empty(3, np.uint8).view(Small)
+    assert idle.take(8) is None
+    assert idle.take(3).size == 3
 
 
 def test_threads_do_not_get_the_same_memory():
