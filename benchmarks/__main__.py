@@ -17,20 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 import npsnn
-from benchmarks import engines, peers
-from benchmarks.networks import NETWORKS, Network
+from benchmarks import engines, growth, page, peers
+from benchmarks.networks import NETWORKS
 from benchmarks.peers import spread
 from benchmarks.timing import AGREE, agreement, interleaved
 from npsnn import training
-
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 def compare(name: str, rounds: int, threads: int) -> dict[str, Any]:
@@ -83,29 +78,6 @@ def long_runs(name: str) -> dict[str, Any]:
     return found
 
 
-GROWTH: dict[str, list[Network]] = {
-    "T": [NETWORKS["tutorial, B 128, T 50"]._replace(batch=64, num_steps=T) for T in (25, 50, 100, 200, 400)],
-    "batch": [NETWORKS["tutorial, B 128, T 50"]._replace(batch=B) for B in (16, 32, 64, 128, 256)],
-}
-
-
-def growth(rounds: int) -> dict[str, Any]:
-    """Median seconds of npsnn's training step as T and the batch grow, and the exponent that fits."""
-    found: dict[str, Any] = {}
-    for axis, networks in GROWTH.items():
-        jobs = {str(_size(axis, n)): engines.Npsnn(n).train for n in networks}
-        interleaved(jobs, 1)
-        seconds = {name: median(times) for name, times in interleaved(jobs, rounds).items()}
-        sizes = np.log([float(name) for name in seconds])
-        exponent = float(np.polyfit(sizes, np.log(list(seconds.values())), 1)[0])
-        found[axis] = {"seconds": seconds, "exponent": exponent}
-    return found
-
-
-def _size(axis: str, network: Network) -> int:
-    return network.num_steps if axis == "T" else network.batch
-
-
 # --- the tables ----------------------------------------------------------------------------------------------------
 
 
@@ -140,15 +112,6 @@ def children_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def growth_table(found: dict[str, Any]) -> str:
-    """Milliseconds of a training step."""
-    lines = ["| of | sizes | ms | fitted exponent |", "| --- | --- | --- | --- |"]
-    for axis, result in found.items():
-        ms = " ".join(f"{1000 * s:.0f}" for s in result["seconds"].values())
-        lines.append(f"| {axis} | {' '.join(result['seconds'])} | {ms} | {result['exponent']:.2f} |")
-    return "\n".join(lines)
-
-
 def long_table(found: dict[str, Any]) -> str:
     """Megabytes above what was held before the first step; milliseconds of the second step."""
     budget = f"{BUDGET / 1e6:.0f} MB"
@@ -160,26 +123,6 @@ def long_table(found: dict[str, Any]) -> str:
         cells = (f"{row[k]['peak_bytes'] / 1e6:.0f} | {1000 * row[k]['step_s']:.0f}" for k in ("all", "budget"))
         lines.append(f"| {T} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def write(tables: dict[str, str], results: dict[str, Any]) -> None:
-    """Put each table between its marks in docs/benchmarks.md, and everything into docs/benchmarks.json.
-
-    A table without marks there is only in the file of numbers. Where no peers were timed, the last ones' stay in both.
-    """
-    page, numbers = DOCS / "benchmarks.md", DOCS / "benchmarks.json"
-    text = page.read_text("utf-8")
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: written by python -m benchmarks --write -->\n", f"<!-- end of {name} -->"
-        if begin not in text:
-            print(f"docs/benchmarks.md has no block of {name}")
-            continue
-        head, rest = text.split(begin)
-        text = f"{head}{begin}{table}\n{end}{rest.split(end)[1]}"
-    page.write_text(text, "utf-8")
-    last = json.loads(numbers.read_text("utf-8")) if numbers.exists() else {}
-    kept = {name: last[name] for name in ("peers",) if name in last}
-    numbers.write_text(json.dumps({**kept, **results}, indent=1) + "\n", "utf-8")
 
 
 def main() -> int:
@@ -207,17 +150,17 @@ def main() -> int:
     print(children_table(results["children"]), flush=True)
     results["long"] = long_runs(peers.TUTORIAL)
     print(long_table(results["long"]), flush=True)
-    results["growth"] = growth(args.rounds)
+    results["growth"] = growth.growth(args.rounds)
     tables = {"grid": grid_table(results["grid"]), "memory and start": children_table(results["children"])}
     tables["long runs"] = long_table(results["long"])
-    tables["growth"] = growth_table(results["growth"])
-    print(tables["growth"], flush=True)
+    print(growth.table(results["growth"]), flush=True)
     if chosen != [peers.DEFAULT]:  # whom the grid has already
         results["peers"] = peers.compare(chosen, args.rounds, args.threads)
         tables["peers"] = peers.table(results["peers"])
         print(tables["peers"])
     if args.write:
-        write(tables, results)
+        page.write(tables, results)
+        growth.write(results["growth"])
     return 0
 
 

@@ -45,7 +45,7 @@ from npsnn._vectors import ZERO as ZERO
 Array = np.ndarray[Any, Any]
 
 LANES = 64
-RESETS: dict[str, tuple[int, ...]] = {"none": (), "subtract": SUBTRACT, "zero": ZERO}  # of leaky neurons
+RESETS = {"none": 0, "subtract": SUBTRACT, "zero": ZERO}  # of leaky neurons
 SLACK = ROUND  # numbers that list_nonzero may write beyond the last of a list
 
 
@@ -197,10 +197,10 @@ def _list_numbers(numbers, at, terms, step, listed, found, k):  # type: ignore[n
 def _charge(reset, U_last, last, I, now, beta, theta, m, U, u, S, s, count):  # type: ignore[no-untyped-def]
     U_last, theta = U_last[last : last + count], theta[m : m + count]
     R = U_last > theta
-    if len(reset) == len(ZERO):
+    if reset == ZERO:
         U_last = (1 - R.astype(U.dtype)) * U_last
     here = beta[m : m + count] * U_last + I[now : now + count]
-    if len(reset) == len(SUBTRACT):
+    if reset == SUBTRACT:
         here -= R * theta
     U[u : u + count] = here
     S[s : s + count] = here > theta
@@ -208,11 +208,11 @@ def _charge(reset, U_last, last, I, now, beta, theta, m, U, u, S, s, count):  # 
 
 def _credit(reset, static, dS, s, slope, dmem, r, U, u, beta, theta, dU, m, dI, i, count):  # type: ignore[no-untyped-def]
     kept = beta[m : m + count]
-    if len(reset) == len(ZERO):
+    if reset == ZERO:
         kept = kept * (U[u : u + count] <= theta[m : m + count])
     here = dS[s : s + count] * slope[:count] + dmem[r : r + count] + dU[m : m + count] * kept
     dU[m : m + count] = here
-    dI[i : i + count] = dI[i : i + count] + here if len(static) else here
+    dI[i : i + count] = dI[i : i + count] + here if static else here
 
 
 def _piece(row: tuple[int, ...]) -> Array:

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 ROUND = 16  # numbers: rows are made of so many
 VECTOR_BYTES = 64
-SUBTRACT, ZERO = (0,), (0, 0)  # a leaky neuron's reset, by the length of a tuple: each has a type, and code, of its own
+SUBTRACT, ZERO = 1, 2  # a leaky neuron's reset; any other number is none
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 N = types.intp
 FUSED = bool(binding.get_host_cpu_features().get("fma", platform.machine() in ("aarch64", "arm64")))
@@ -436,6 +436,7 @@ def charge(  # type: ignore[no-untyped-def]
         b = builder
         U_last, I, beta, theta, U, S = _data(context, b, signature, args, 1, 3, 5, 6, 8, 10)
         loop, pieces, lanes = _pieces(b, signature.args[8].dtype, args[12])
+        subtract, zero = _is(b, args[0], SUBTRACT, lanes), _is(b, args[0], ZERO, lanes)
         nothing, one = lanes.zeros()[0], ir.Constant(lanes.type, [1.0] * lanes.width)
         for k, inside in pieces:
             before, current, decay, threshold = (
@@ -443,18 +444,16 @@ def charge(  # type: ignore[no-untyped-def]
                 for array, at in ((U_last, args[2]), (I, args[4]), (beta, args[7]), (theta, args[7]))
             )
             fired = b.fcmp_ordered(">", before, threshold)
-            if reset.count == len(ZERO):
-                before = b.fmul(b.select(fired, nothing, one), before)
+            before = b.fmul(b.select(b.and_(fired, zero), nothing, one), before)
             here = b.fadd(b.fmul(decay, before), current)
-            if reset.count == len(SUBTRACT):
-                here = b.fsub(here, b.select(fired, threshold, nothing))
+            here = b.fsub(here, b.select(b.and_(fired, subtract), threshold, nothing))
             _masked_store(b, here, U, b.add(args[9], k), inside)
             spikes = b.zext(b.fcmp_ordered(">", here, threshold), ir.VectorType(ir.IntType(8), lanes.width))
             _masked_store(b, spikes, S, b.add(args[11], k), inside)
         loop.close([])
         return context.get_dummy_value()
 
-    return types.void(reset, U_last, N, I, N, beta, theta, N, U, N, S, N, N), codegen
+    return types.void(N, U_last, N, I, N, beta, theta, N, U, N, S, N, N), codegen
 
 
 @intrinsic
@@ -465,21 +464,26 @@ def credit(  # type: ignore[no-untyped-def]
         b = builder
         dS, slope, dmem, U, beta, theta, dU, dI = _data(context, b, signature, args, 2, 4, 5, 7, 9, 10, 11, 13)
         loop, pieces, lanes = _pieces(b, signature.args[11].dtype, args[15])
+        zero, adds = _is(b, args[0], ZERO, lanes), _everywhere(b, args[1], ir.VectorType(ir.IntType(1), lanes.width))
         for k, inside in pieces:
 
             def load(array: Any, at: Any, k: Any = k, inside: Any = inside) -> Any:
                 return _masked_load(b, lanes.type, array, b.add(at, k), inside)
 
-            kept = load(beta, args[12])
-            if reset.count == len(ZERO):
-                fired = b.fcmp_ordered(">", load(U, args[8]), load(theta, args[12]))
-                kept = b.select(fired, lanes.zeros()[0], kept)
+            fired = b.fcmp_ordered(">", load(U, args[8]), load(theta, args[12]))
+            kept = b.select(b.and_(fired, zero), lanes.zeros()[0], load(beta, args[12]))
             spike = b.fmul(load(dS, args[3]), load(slope, _number(0)))
             here = b.fadd(b.fadd(spike, load(dmem, args[6])), b.fmul(load(dU, args[12]), kept))
             _masked_store(b, here, dU, b.add(args[12], k), inside)
-            total = b.fadd(load(dI, args[14]), here) if static.count else here
-            _masked_store(b, total, dI, b.add(args[14], k), inside)
+            total = b.fadd(load(dI, args[14], inside=b.and_(inside, adds)), here)
+            _masked_store(b, b.select(adds, total, here), dI, b.add(args[14], k), inside)
         loop.close([])
         return context.get_dummy_value()
 
-    return types.void(reset, static, dS, N, slope, dmem, N, U, N, beta, theta, dU, N, dI, N, N), codegen
+    return types.void(N, types.boolean, dS, N, slope, dmem, N, U, N, beta, theta, dU, N, dI, N, N), codegen
+
+
+def _is(builder: Any, number: Any, what: int, lanes: _Lanes) -> Any:
+    """For every number of a vector: whether a kernel's argument is `what`."""
+    same = builder.icmp_signed("==", number, _number(what))
+    return _everywhere(builder, same, ir.VectorType(ir.IntType(1), lanes.width))

@@ -329,13 +329,13 @@ def test_charge(reset, dtype, count):
 def test_a_membrane_at_threshold_does_not_fire():
     for charge in (_lanes._charge, _charge):
         U, S, nothing = np.empty(3, np.float32), np.ones(3, bool), np.zeros(3, np.float32)
-        charge((), nothing, 0, np.float32([0.75, 1, 1.25]), 0, nothing, np.ones(3, np.float32), 0, U, 0, S, 0, 3)
+        charge(0, nothing, 0, np.float32([0.75, 1, 1.25]), 0, nothing, np.ones(3, np.float32), 0, U, 0, S, 0, 3)
         assert S.tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reset", _lanes.RESETS)
-@pytest.mark.parametrize("static", [(), (0,)], ids=["varying", "static"])
+@pytest.mark.parametrize("static", [False, True], ids=["varying", "static"])
 @pytest.mark.parametrize("count", [1, 16, 39])
 def test_credit(reset, static, dtype, count):
     d, mode = Drawing(dtype), _lanes.RESETS[reset]

@@ -29,7 +29,6 @@ from npsnn.surrogate import Formula, Surrogate
 Array = np.ndarray[Any, Any]
 
 BLOCK = 1024
-STATIC = (0,)
 
 
 @chunked_jit
@@ -112,7 +111,7 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
         for block in range(begin, end):
             mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
             dU[mine] = 0
-            if len(static) > 0:
+            if static:
                 dI[0, mine] = 0
             for t in range(len(U) - 1, -2, -1):
                 slopes(t, mine, U, U_before, theta, recorded, a, b, slope)
@@ -127,7 +126,7 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
         for block in range(begin, end):
             mine = slice(block * BLOCK, min((block + 1) * BLOCK, M))
             dbeta[mine], dtheta[mine], dU[mine] = 0, 0, 0
-            if len(static) > 0:
+            if static:
                 dI[0, mine] = 0
             for t in range(len(U) - 1, -2, -1):
                 slopes(t, mine, U, U_before, theta, recorded, a, b, slope)
@@ -146,14 +145,14 @@ def _few_terms(  # type: ignore[no-untyped-def]
     """(L5), (L6), (L7) of one block and step: the reset detached, and no gradient of a constant wanted."""
     M, m, count = U.shape[1], mine.start, mine.stop - mine.start
     if t < 0:
-        credit(reset, (), none, 0, slope, none, 0, U_before, m, beta, theta, dU, m, slope, 0, count)
+        credit(reset, False, none, 0, slope, none, 0, U_before, m, beta, theta, dU, m, slope, 0, count)
         return
     (dS_t, s), (dmem_t, r) = (dS.reshape(-1), t * M + m), (dmem.reshape(-1), t * M + m)
     if dS.shape[0] == 0:
         dS_t, s = none, 0
     if dmem.shape[0] == 0:
         dmem_t, r = none, 0
-    now = m if len(static) > 0 else t * M + m
+    now = m if static else t * M + m
     credit(
         reset, static, dS_t, s, slope, dmem_t, r, U.reshape(-1), t * M + m, beta, theta, dU, m, dI.reshape(-1), now,
         count,
@@ -171,12 +170,12 @@ def _every_term(  # type: ignore[no-untyped-def]
     U_t, R_next, dR_next = U[t, mine] if t >= 0 else U_before[mine], np.empty(count, U.dtype), np.zeros(count, U.dtype)
     _step_back(
         U_t, dS_t, dmem_t, slope[:count], R_next, dR_next, beta[mine], theta[mine],
-        len(reset) == len(SUBTRACT), len(reset) == len(ZERO), attached, constants, dbeta[mine], dtheta[mine], dU[mine],
+        reset == SUBTRACT, reset == ZERO, attached, constants, dbeta[mine], dtheta[mine], dU[mine],
     )  # fmt: skip
     if t >= 0:
-        dI_t, dU_t = dI[0 if len(static) > 0 else t, mine], dU[mine]
+        dI_t, dU_t = dI[0 if static else t, mine], dU[mine]
         for m in range(count):
-            dI_t[m] = dI_t[m] + dU_t[m] if len(static) > 0 else dU_t[m]  # (L7)
+            dI_t[m] = dI_t[m] + dU_t[m] if static else dU_t[m]  # (L7)
 
 
 def leaky_forward(
@@ -222,7 +221,7 @@ def leaky_backward(
         absent if dmem is None else rows(dmem, order), rows(U, order), _per_neuron(U_before, shape, order),
         _per_neuron(clip01(beta), shape, order), _per_neuron(theta, shape, order),
         absent if sigma.compiles else _recorded(cache, order), *sigma.constants(U.dtype)[1:],
-        RESETS[reset_mechanism], STATIC if static else (), not detach_reset, constants,
+        RESETS[reset_mechanism], static, not detach_reset, constants,
         rows(dI, order), *(rows(d, order)[0] for d in (dbeta, dtheta, dU_before)),
     )  # fmt: skip
     if not constants:
@@ -238,7 +237,7 @@ def _per_neuron(constant: Array, shape: tuple[int, ...], order: Order) -> Array:
     if constant.ndim == 0:
         return np.full(math.prod(shape), constant)
     per_neuron: Array = rows(np.broadcast_to(constant, shape)[None], order)[0]
-    return per_neuron
+    return per_neuron if per_neuron.flags.writeable else per_neuron.copy()  # an array's flag is part of its type
 
 
 def _recorded(cache: LeakyCache, order: Order) -> Array:

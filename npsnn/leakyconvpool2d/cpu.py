@@ -45,7 +45,6 @@ from npsnn.surrogate import Formula
 
 Array = np.ndarray[Any, Any]
 
-STATIC = (0,)
 IMAGES_LAST: Order = (0, 1, *(axis + 1 for axis in CHANNELS_LAST[1:]))  # of (T, B, C, H, W)
 
 
@@ -79,7 +78,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
         pooled, reset, static, a, b,
     ):  # fmt: skip
         (B, M), one, T = U_before.shape, stairs.dtype.type(1), len(dY) // len(U_before)
-        step = 0 if len(static) > 0 else B * M
+        step = 0 if static else B * M
         U, S = np.empty((T + 1) * M, stairs.dtype), np.empty((T, M), np.bool_)
         dS, dU, slope, none = np.empty(M, U.dtype), np.empty(M, U.dtype), np.empty(M, U.dtype), np.zeros(M, U.dtype)
         room, total = scratch(S, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1), np.empty(s.channels[1], U.dtype)
@@ -92,7 +91,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     charge(reset, U, t * M, I, t * step + n * M, beta, theta, 0, U, (t + 1) * M, S[t], 0, M)
                 for m in range(M):
                     dU[m] = 0
-                    if len(static) > 0:
+                    if static:
                         dI[n * M + m] = 0
                 for t in range(T - 1, -1, -1):
                     route(dY[t * B + n], place[t * B + n], s, pool, pooled, room.rows, total)
@@ -106,7 +105,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     at = t * step + n * M
                     credit(reset, static, dS, 0, slope, dmem, 0, U, (t + 1) * M, beta, theta, dU, 0, dI, at, M)
                 # (L10): no spike left from U[-1]
-                credit(reset, (), none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, M)
+                credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, M)
 
     return chunked_jit(backward)
 
@@ -148,7 +147,7 @@ def leakyconvpool2d_backward(
         chunks, group, flat(dY.reshape(-1, *dY.shape[2:])), flat(place), flat(dU), *_currents(neurons), flat(U_before),
         stairs_of_inputs(W, s), rows(dI, IMAGES_LAST).reshape(-1), dWt, db, flat(dU_before),
         for_backward(s, True, listed=True), tuple(pool), pooled,
-        RESETS[neurons.reset_mechanism], STATIC if static else (), *sigma.constants(W.dtype)[1:],
+        RESETS[neurons.reset_mechanism], static, *sigma.constants(W.dtype)[1:],
     )  # fmt: skip
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dI, dW, ordered_sum(db) if bias else None, dU_before

@@ -101,12 +101,9 @@ def _put_sum(total, b, y):  # type: ignore[no-untyped-def]
 
 
 @chunked_jit
-def _weight_gradient(begin, end, dY, X, few, dW, L, row, tile):  # type: ignore[no-untyped-def]
-    if few:
-        for block in range(begin, end):
-            _spread_few(dY, X, block * BLOCK, min((block + 1) * BLOCK, X.shape[1]), L, row, dW)
-    else:
-        _multiply_all(dY, X, begin * BLOCK, min(end * BLOCK, X.shape[1]), tile, dW)
+def _weight_gradient_of_few(begin, end, dY, X, dW, L, row):  # type: ignore[no-untyped-def]
+    for block in range(begin, end):
+        _spread_few(dY, X, block * BLOCK, min((block + 1) * BLOCK, X.shape[1]), L, row, dW)
 
 
 @register_jitable
@@ -130,10 +127,10 @@ def _spread_few(dY, X, first, last, L, row, dW):  # type: ignore[no-untyped-def]
             dW[m, first + k] = whole[k * L + m]
 
 
-@register_jitable
-def _multiply_all(dY, X, begin, end, tile, dW):  # type: ignore[no-untyped-def]
-    """dW[:, begin:end], a row over k for each m."""
-    N, M = dY.shape
+@chunked_jit
+def _weight_gradient_of_all(begin, end, dY, X, dW, tile):  # type: ignore[no-untyped-def]
+    """A row over k for each m."""
+    (N, M), begin, end = dY.shape, begin * BLOCK, min(end * BLOCK, X.shape[1])
     x, part, deltas, together = aligned(dY, ROWS * BLOCK), aligned(dY, M * BLOCK), dY.reshape(-1), len(tile)
     dW[:, begin:end], x[:] = 0, 0
     for start in range(0, N, ROWS):
@@ -191,8 +188,11 @@ def linear_backward(
     if input_grad:
         dX = _buffers.empty(X.shape, W.dtype)
         _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, W.dtype), dX)  # (D2)
-    dW, few, tile = np.empty(W.shape, W.dtype), _are_few_of_all(X), as_many_as_fit(SPREAD, W.itemsize, 20, M)
-    _weight_gradient(parts(K, BLOCK), dY, X, few, dW, L, row_of(L), tile)  # (D3)
+    dW = np.empty(W.shape, W.dtype)  # (D3)
+    if _are_few_of_all(X):
+        _weight_gradient_of_few(parts(K, BLOCK), dY, X, dW, L, row_of(L))
+    else:
+        _weight_gradient_of_all(parts(K, BLOCK), dY, X, dW, as_many_as_fit(SPREAD, W.itemsize, 20, M))
     if bias:
         db = np.empty(M, W.dtype)
         _bias_gradient(dY, db)  # (D4)
