@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from npsnn import _check
 from npsnn._check import Array
-from npsnn.network import Sequential, Tape
+from npsnn.network import Sequential, State, Tape
 from npsnn.neuron import Leaky
 from npsnn.optim import Adam
 
@@ -111,26 +113,53 @@ def _batches(
     regularization: Any,
     K: int | None,
 ) -> Iterator[Batch]:
-    for i, (data, targets) in enumerate(loader):
-        x = data if time_first else np.swapaxes(data, 0, 1)
-        T = x.shape[0] if num_steps is None else num_steps
-        if T == 0:
-            raise ValueError(f"batch {i} has no step (shape {data.shape})")
-        if K is not None and K > T:
-            raise ValueError(f"K is {K}, batch {i} has {T} steps")
-        loss, state, recordings = 0.0, None, []
-        for start in range(0, T, K or T):
-            steps = min(K or T, T - start)
-            piece = x if num_steps is not None else x[start : start + steps]
-            spk_rec, mem_rec, tape = net.forward(piece, None if num_steps is None else steps, state=state)
-            state = tape.state
-            value, dspk, dmem = _value_and_grads(criterion, regularization, spk_rec, mem_rec, targets)
-            if not math.isfinite(value):
-                raise ValueError(f"the loss is {value} at batch {i}, step {start}; no update was made from it")
-            optimizer.step(net.backward(tape, dspk=dspk, dmem=dmem))
-            loss += value * steps / T
-            recordings.append(spk_rec)
-        yield Batch(loss, np.concatenate(recordings), targets, tape)
+    with _stepping(net, optimizer, criterion, regularization) as step:
+        for i, (data, targets) in enumerate(loader):
+            x = data if time_first else np.swapaxes(data, 0, 1)
+            T = x.shape[0] if num_steps is None else num_steps
+            if T == 0:
+                raise ValueError(f"batch {i} has no step (shape {data.shape})")
+            if K is not None and K > T:
+                raise ValueError(f"K is {K}, batch {i} has {T} steps")
+            loss, state, recordings = 0.0, None, []
+            for start in range(0, T, K or T):
+                steps = min(K or T, T - start)
+                piece = x if num_steps is not None else x[start : start + steps]
+                try:
+                    value, spk_rec, tape = step(piece, None if num_steps is None else steps, state, targets)
+                except FloatingPointError as error:
+                    raise ValueError(f"{error} at batch {i}, step {start}; no update was made from it") from None
+                state = tape.state
+                loss += value * steps / T
+                recordings.append(spk_rec)
+            yield Batch(loss, np.concatenate(recordings), targets, tape)
+
+
+Step = Callable[[Array, int | None, State | None, Array], tuple[float, Array, Tape]]
+
+
+@contextmanager
+def _stepping(net: Sequential, optimizer: Adam, criterion: Any, regularization: Any) -> Iterator[Step]:
+    """One update: step(x, num_steps, state, targets) -> (loss, spk_rec, tape); FloatingPointError if not finite."""
+    if net.backend == "cuda" and net.memory_budget is None:
+        from npsnn.resident import Resident
+
+        there = Resident(net, optimizer)
+        try:
+            yield partial(there.step, criterion, regularization)
+        finally:
+            there.bring_back()
+        return
+
+    def step(x: Array, num_steps: int | None, state: State | None, targets: Array) -> tuple[float, Array, Tape]:
+        spk_rec, mem_rec, tape = net.forward(x, num_steps, state=state)
+        value, dspk, dmem = _value_and_grads(criterion, regularization, spk_rec, mem_rec, targets)
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value}")
+        optimizer.step(net.backward(tape, dspk=dspk, dmem=dmem))
+        return value, spk_rec, tape
+
+    yield step
 
 
 def _epoch(

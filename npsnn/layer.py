@@ -39,7 +39,8 @@ class Layer:
         x = self._door(x, "x", backend)
         self.out_shape(x.shape, type(self).__name__)
         self._check_params(params, x.dtype)
-        return self.run(x, params, backends.load(backend))
+        y, cache = self.run(x, params, backends.load(backend))
+        return np.asarray(y), cache
 
     def backward(
         self, dy: Array, cache: Any, params: Params, *, backend: str = "reference"
@@ -50,8 +51,7 @@ class Layer:
         _check.shape(dy, self.y_shape(cache), "dy", type(self).__name__)
         self._check_params(params, dy.dtype)
         dx, grads = self.run_back(dy, cache, params, backends.load(backend), True)
-        assert dx is not None
-        return dx, grads
+        return np.asarray(dx), {name: np.asarray(d) for name, d in grads.items()}
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """`forward` behind the door: nothing is checked."""

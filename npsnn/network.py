@@ -115,7 +115,7 @@ class Sequential:
             raise TypeError(f"Sequential: dtype must be float32 or float64, got {dtype and np.dtype(dtype)}")
         self.dtype = np.dtype(dtype)
         self.backend = backends.resolve(backend)
-        self._items = pair_up(self.layers, fuse=self.backend != "reference")
+        self._items = pair_up(self.layers, fuse=self.backend == "cpu")
         self.memory_budget = None if memory_budget is None else _check.whole(memory_budget, "memory_budget", 1)
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         self._params = FlatParams.pack([layer.init_params(generator, self.dtype) for layer in layers], self.dtype)
@@ -127,7 +127,7 @@ class Sequential:
     ) -> tuple[Array, Array | None]:
         """(spk_rec, mem_rec), each (T, B, *out), keeping nothing: inference. Arguments as in `forward`."""
         x, T = self._door(x, num_steps)
-        spk_rec, mem_rec, _, _, _ = self._forward(self._params, x, T, state, keep=False)
+        spk_rec, mem_rec, _, _, _ = self._forward(self._lent(), x, T, state, keep=False)
         return spk_rec, mem_rec
 
     def forward(
@@ -140,7 +140,7 @@ class Sequential:
         and the argument, before any work is done.
         """
         x, T = self._door(x, num_steps)
-        params = self._params.copy()
+        params = self._sent()
         spk_rec, mem_rec, after, run, chunks = self._forward(params, x.copy(), T, state, keep=True)
         state = State(x.shape[1], after)
         return spk_rec, mem_rec, Tape(self.layers, params, run, chunks, T, num_steps is not None, spk_rec.shape, state)
@@ -203,7 +203,7 @@ class Sequential:
         A loop over `step` gives bit for bit what one call over the sequence gives.
         """
         x, _ = self._door(x_t, 1, "x_t")
-        spk_rec, mem_rec, U, _, _ = self._forward(self._params, x, 1, state, keep=False)
+        spk_rec, mem_rec, U, _, _ = self._forward(self._lent(), x, 1, state, keep=False)
         return (spk_rec[0], None if mem_rec is None else mem_rec[0]), State(state.batch_size, U)
 
     def firing(self, tape: Tape) -> dict[str, Firing]:
@@ -317,6 +317,18 @@ class Sequential:
             spk_rec = np.repeat(spk_rec, T, axis=0)
         return spk_rec, mem_rec, after, run, tuple(chunks)
 
+    def _lent(self) -> FlatParams:
+        """The parameters, where the backend computes, for as long as nothing changes them."""
+        return self._sent() if self.backend == "cuda" else self._params
+
+    def _sent(self) -> FlatParams:
+        """A copy of the parameters, where the backend computes."""
+        if self.backend != "cuda":
+            return self._params.copy()
+        from npsnn._device import send
+
+        return FlatParams(send(self._params.flat), self._params.slots)  # type: ignore[arg-type]
+
     def _run(self, params: FlatParams, shape: tuple[int, ...], T: int) -> tiles.Run:
         """How an input of `shape` (T or 1, B, *features) is run for T steps."""
         by_item = tuple(params.of_layer(i) for i, _ in self._items)
@@ -327,6 +339,11 @@ class Sequential:
             isinstance(layer, Remembers) and sigma is not layer.spike_grad
             for (_, layer), sigma in zip(self._items, sigmas, strict=True)
         )
+        if self.backend == "cuda" and self.memory_budget is None:
+            return tiles.Run(
+                self._items, by_item, sigmas, backends.load(self.backend),
+                tiles.lead_of(self._items, shape[0] != T or T == 1), tiles.Cuts(((0, shape[1]),), ((0, T),)),
+            )  # fmt: skip
         if whole or self.backend == "reference":  # one draw of noise is for all; and NumPy is quicker in one piece
             cuts = tiles.Cuts(((0, shape[1]),), ((0, T),) if whole else cuts.steps)
         lead = tiles.lead_of(self._items, shape[0] != T or T == 1)

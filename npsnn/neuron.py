@@ -151,7 +151,7 @@ class Leaky(Remembers):
             U_before = self._door(U_before, "U_before", backend)
             _check.shape(U_before, x.shape[1:], "U_before", "Leaky")
         S, cache = self.fire(x, params, backends.load(backend), T, U_before)
-        return S.astype(x.dtype, copy=False), cache
+        return np.asarray(S, x.dtype), cache
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """S and the op's cache, as many steps as x has."""
@@ -199,7 +199,7 @@ class Leaky(Remembers):
             dmem = self._door(dmem, "dmem", backend)
             _check.shape(dmem, cache.U.shape, "dmem", "Leaky")
         dx, grads, _ = self.fire_back(dy, dmem, cache, backends.load(backend))
-        return dx, grads
+        return np.asarray(dx), {name: np.asarray(d) for name, d in grads.items()}
 
     def run_back(
         self, dy: Array, cache: Any, params: Params, ops: Backend, input_grad: bool

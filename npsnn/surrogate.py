@@ -25,6 +25,8 @@ from npsnn.generator import Generator
 Formula = Callable[[Any, Any, Any, Any], Any]
 Primitive = Callable[[Any, float, float], Any]
 
+exp = np.exp  # by a name of its own, because a CUDA kernel has another
+
 
 # --- derivatives: sigma'(x) of a number, constants one, a and b ----------------------------------------------------
 
@@ -43,7 +45,7 @@ def atan_derivative(x: Any, one: Any, half: Any, scale: Any) -> Any:
 
 def sigmoid_derivative(x: Any, one: Any, k: Any, _: Any) -> Any:
     """k s(kx) (1 - s(kx)), through e^(-k|x|) <= 1, which cannot overflow: Zenke & Ganguli 2018."""
-    e = np.exp(-k * abs(x))
+    e = exp(-k * abs(x))
     return k * e / ((one + e) * (one + e))
 
 
@@ -64,7 +66,7 @@ def heaviside_derivative(x: Any, one: Any, _: Any, __: Any) -> Any:
 
 def spike_rate_escape_derivative(x: Any, one: Any, beta: Any, k: Any) -> Any:
     """k exp(-beta |x - 1|): snnTorch's, whose peak lies one unit above threshold."""
-    return k * np.exp(-beta * abs(x - one))
+    return k * exp(-beta * abs(x - one))
 
 
 def leaky_spike_derivative(x: Any, one: Any, slope: Any, _: Any) -> Any:

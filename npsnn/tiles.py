@@ -121,7 +121,7 @@ def forward_chunk(
     """Chunk `which` of x (T or 1, B, *features), into `out`; kept[b]: whether block b keeps its caches (None: none)."""
     first, last = run.cuts.samples[which]
     mine = slice(first, last)
-    y, prefix = _forward_items(run, range(run.lead), x[:, mine], kept is not None)
+    y, prefix = forward_items(run, range(run.lead), x[:, mine], kept is not None)
     before = tuple(None if U is None else U[mine] for U in before)
     blocks, source = [], y
     for b, (begin, end) in enumerate(run.cuts.steps):
@@ -149,7 +149,7 @@ def forward_block(
             y, cache = layer.fire(y, run.params[k], run.ops, end - begin, before[len(after)], run.sigmas[k])
             after.append(layer.after(cache))
             mem = getattr(cache, "U", None)
-            if k + 1 == len(run.items) or not run.items[k + 1][1].takes_spikes:
+            if k + 1 < len(run.items) and not run.items[k + 1][1].takes_spikes:
                 y = y.astype(after[-1].dtype, copy=False)
         else:
             y, cache = layer.run(y, run.params[k], run.ops)
@@ -158,7 +158,8 @@ def forward_block(
     return y, mem, Block(before, tuple(caches) if keep else None), tuple(after)
 
 
-def _forward_items(run: Run, items: range, x: Array, keep: bool) -> tuple[Array, Caches]:
+def forward_items(run: Run, items: range, x: Array, keep: bool) -> tuple[Array, Caches]:
+    """(y, caches) of items without a memory."""
     caches = []
     for k in items:
         x, cache = run.items[k][1].run(x, run.params[k], run.ops)

@@ -10,7 +10,7 @@ from npsnn import _check
 from npsnn._check import Array
 from npsnn.functional import reference
 
-ValueAndGrad = Callable[[Array, Array], tuple[Any, Array]]
+ValueAndGrad = Callable[..., tuple[Any, Array]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Loss:
     name: str
     on: str
     law: ValueAndGrad
+    numbers: tuple[float, ...] = ()  # that the law takes too
 
     def __call__(self, rec: Any, targets: Any) -> float:
         """The loss alone."""
@@ -41,7 +42,7 @@ class Loss:
         """The loss and its gradient, of rec's shape and dtype."""
         rec = recording(rec, self.name)
         y = _check.labels(targets, rec.shape[1], rec.shape[2])
-        value, drec = self.law(rec, y)
+        value, drec = self.law(rec, y, *self.numbers)
         return as_number(value), drec
 
 
@@ -110,7 +111,7 @@ def mse_count_loss(correct_rate: float = 1, incorrect_rate: float = 0) -> Loss:
         rates.append(_check.real(rate, name, "mse_count_loss"))
         if not 0 <= rates[-1] <= 1:
             raise ValueError(f"mse_count_loss: {name} must be in [0, 1], got {rate!r}")
-    return Loss("mse_count_loss", "spk", lambda rec, y: reference.mse_count(rec, y, *rates))
+    return Loss("mse_count_loss", "spk", reference.mse_count, tuple(rates))
 
 
 def mse_membrane_loss(on_target: float = 1, off_target: float = 0) -> Loss:
@@ -125,4 +126,4 @@ def mse_membrane_loss(on_target: float = 1, off_target: float = 0) -> Loss:
     """
     on = _check.real(on_target, "on_target", "mse_membrane_loss")
     off = _check.real(off_target, "off_target", "mse_membrane_loss")
-    return Loss("mse_membrane_loss", "mem", lambda rec, y: reference.mse_membrane(rec, y, on, off))
+    return Loss("mse_membrane_loss", "mem", reference.mse_membrane, (on, off))

@@ -1,0 +1,129 @@
+"""The one door to a GPU (floor 0): which package drives it, whether it can, how kernels are launched.
+
+numba-cuda is what is used where it is installed, else its successor numba-cuda-mlir, which has the same names, else
+Numba's own CUDA target, which is on its way out. With NUMBA_ENABLE_CUDASIM=1 Numba computes the kernels in plain
+Python, a thread of the operating system for a thread of the GPU: it proves indices and races, not types and not speed.
+
+A kernel takes flat arrays, and a total that its threads share by strides, so that it does not matter how many there are
+(C11). Nothing is added atomically. Where many threads make one sum, GROUPS of them in a block each add their share, and
+the shares are added as a fixed tree.
+"""
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+Kernel = Callable[..., Any]
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+THREADS, BLOCKS = (3, 2) if SIMULATED else (128, 65_535)  # of a block; and blocks at most
+LANES, GROUPS = (3, 2) if SIMULATED else (32, 16)  # sums side by side in a block, and threads for each; GROUPS is 2^n
+INSTALL = 'pip install "npsnn[cuda]"'
+
+
+def package() -> str:
+    """The package that drives the GPU, or ""; it is not imported."""
+    for name in ("numba_cuda", "numba_cuda_mlir", "numba.cuda"):
+        try:
+            if importlib.util.find_spec(name):
+                return name
+        except ModuleNotFoundError:  # no numba, so no numba.cuda
+            continue
+    return ""
+
+
+@lru_cache
+def driver() -> Any:
+    """The module `cuda`, whichever package has it; imported on the first call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Numba's own target says that it is on its way out; users are told by `reason`
+        if package() == "numba_cuda_mlir" and not SIMULATED:
+            from numba_cuda_mlir import cuda
+        else:
+            from numba import cuda
+        return cuda
+
+
+def reason() -> str:
+    """Why no kernel can run here, in a line; "" where it can.
+
+    >>> isinstance(reason(), str)
+    True
+    """
+    if not package():
+        return f"no CUDA package is installed: {INSTALL}"
+    try:
+        driver().current_context()
+    except Exception as error:  # whatever a driver raises: the door's job is to make one line of it
+        return _in_a_line(error)
+    return ""
+
+
+def _in_a_line(error: Exception) -> str:
+    said = " ".join(str(error).split())
+    known = {
+        "driver library cannot be found": "no NVIDIA driver is installed",
+        "no CUDA-capable device": "the driver sees no GPU",
+        "CUDA_ERROR_NO_DEVICE": "the driver sees no GPU",
+        "insufficient for CUDA runtime": "the NVIDIA driver is too old for the CUDA package",
+        "driver version is insufficient": "the NVIDIA driver is too old for the CUDA package",
+    }
+    for words, meaning in known.items():
+        if words in said:
+            return meaning
+    return f"the CUDA driver says: {said[:200] or type(error).__name__}"
+
+
+def device_name() -> str:
+    """What computes: the GPU's name, or that it is simulated."""
+    if SIMULATED:
+        return "simulated on the CPU (NUMBA_ENABLE_CUDASIM=1)"
+    name = driver().get_current_device().name
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+# --- kernels -------------------------------------------------------------------------------------------------------
+
+
+def kernel(function: Kernel) -> Kernel:
+    """A kernel, compiled on its first launch for the types that come."""
+    return driver().jit(function)  # type: ignore[no-any-return]
+
+
+def device(function: Kernel) -> Kernel:
+    """What a kernel calls."""
+    return driver().jit(device=True)(function)  # type: ignore[no-any-return]
+
+
+def absent(kind: type[Any], spikes: bool) -> Any:
+    """What is skipped in a kernel's input: False among spikes, else 0 of its type, for a literal 0 would be wider."""
+    return False if spikes else kind(0)
+
+
+launches = 0  # since the program began
+
+
+def launch(compiled: Kernel, total: int, *args: Any) -> None:
+    """Run a kernel(total, *args) whose threads share `total` numbers."""
+    if total:
+        blocks = min(-(-total // THREADS), BLOCKS)
+        _run(compiled, blocks, THREADS, total, args)
+
+
+def launch_sums(compiled: Kernel, total: int, *args: Any) -> None:
+    """Run a kernel(total, *args) whose blocks make LANES of `total` sums at a time, each by GROUPS threads."""
+    if total:
+        blocks = min(-(-total // LANES), BLOCKS)
+        _run(compiled, blocks, (LANES, GROUPS), total, args)
+
+
+def _run(compiled: Any, blocks: int, threads: Any, total: int, args: tuple[Any, ...]) -> None:
+    global launches
+    launches += 1
+    flat = (a.flat if getattr(a, "on_device", False) else a for a in args)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a small grid does not fill the GPU
+        compiled[blocks, threads](total, *flat)

@@ -1,0 +1,257 @@
+"""The kernels of conv2d/cuda.py and convpool2d/cuda.py: a convolution, with and without the max-pooling after it.
+
+Without a pool every output pixel is a window of its own. Geometry is compiled in, sizes are arguments. Arrays are flat,
+in the order of their axes.
+
+    forward          a thread owns a pooled output; it meets every pixel of its windows once, and what is zero costs
+                     nothing: o is the fastest of a thread's indices, so that neighbours find the same pixels zero
+    weight_gradient  GROUPS threads of a block own a sum, an image at a time; its last O sums are (K4)
+    input_gradient   a thread owns a pixel of TILE channels; a delta is met at the places that its maximum came from
+
+Orders of sums: (K2) c, i, j ascending, then the bias; (K3), (K4) the pixels of an image, images a group apart, then the
+groups as a tree; (K5), (K6) y, x, o ascending.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npsnn import _cuda
+from npsnn._cuda import GROUPS, LANES, Kernel, absent
+from npsnn._device import DeviceArray, constant, empty, send
+
+cuda = _cuda.driver()
+
+Pair = tuple[int, int]
+
+TILE = 4
+NO_POOL: tuple[Pair, Pair, Pair] = ((1, 1), (1, 1), (0, 0))
+
+
+class Geometry(NamedTuple):
+    """What is compiled into the kernels."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    pool: tuple[Pair, Pair, Pair]  # the pool's kernel, stride, padding
+
+
+class Sizes(NamedTuple):
+    """What is passed to them."""
+
+    C: int
+    H: int
+    W: int
+    O: int
+    H_conv: int
+    W_conv: int
+    H_out: int
+    W_out: int
+
+
+def sizes(X_shape: tuple[int, ...], O: int, g: Geometry) -> Sizes:
+    """Of the image, of the convolution's output and of the pooled one."""
+    image, (q, t, r) = X_shape[-2:], g.pool
+    conv = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(image, g.kernel, g.stride, g.padding, strict=True)]
+    out = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(conv, q, t, r, strict=True)]
+    return Sizes(X_shape[1], image[0], image[1], O, conv[0], conv[1], out[0], out[1])
+
+
+def columns(W: DeviceArray) -> DeviceArray:
+    """Wt[(c, i, j), o] of W[o, (c, i, j)]."""
+    O, K = W.shape[0], W.size // W.shape[0]
+    Wt = empty((K, O), W.dtype)
+    _cuda.launch(_columns(), W.size, W, Wt, O)
+    return Wt
+
+
+@lru_cache
+def _columns() -> Kernel:
+    @_cuda.kernel
+    def columns(total, W, Wt, O):  # type: ignore[no-untyped-def]
+        i = cuda.grid(1)
+        while i < total:
+            Wt[i] = W[i % O * (total // O) + i // O]
+            i += cuda.gridsize(1)
+
+    return columns
+
+
+@lru_cache
+def forward(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
+    """(K2), and (P1), (P2) where `pooled`."""
+    kind = np.dtype(dtype).type
+    (KH, KW), (SH, SW), (PH, PW), ((QH, QW), (TH, TW), (RH, RW)) = g
+    tall, wide, places = (QH - 1) * SH + KH, (QW - 1) * SW + KW, QH * QW
+    zero, nothing = kind(0), absent(kind, spikes)
+
+    @_cuda.kernel
+    def forward(total, X, Wt, b, Y, place, C, H, W, O, H_conv, W_conv, H_out, W_out):  # type: ignore[no-untyped-def]
+        acc = cuda.local.array(places, kind)
+        at = cuda.grid(1)
+        while at < total:
+            o, x, y, n = at % O, at // O % W_out, at // O // W_out % H_out, at // O // W_out // H_out
+            for q in range(places):
+                acc[q] = zero
+            # (K1), (K2)
+            for c in range(C):
+                for down in range(tall):
+                    u = (y * TH - RH) * SH - PH + down
+                    if u >= 0 and u < H:
+                        for right in range(wide):
+                            v = (x * TW - RW) * SW - PW + right
+                            if v >= 0 and v < W:
+                                number = X[((n * C + c) * H + u) * W + v]
+                                if number != nothing:
+                                    for p in range(QH):
+                                        i = down - p * SH
+                                        if i >= 0 and i < KH:
+                                            for q in range(QW):
+                                                j = right - q * SW
+                                                if j >= 0 and j < KW:
+                                                    w = Wt[((c * KH + i) * KW + j) * O + o]
+                                                    if spikes:
+                                                        acc[p * QW + q] += w
+                                                    else:
+                                                        acc[p * QW + q] += number * w
+            # (P1), (P2)
+            best, first = zero, -1
+            for p in range(QH):
+                if y * TH - RH + p >= 0 and y * TH - RH + p < H_conv:
+                    for q in range(QW):
+                        if x * TW - RW + q >= 0 and x * TW - RW + q < W_conv:
+                            here = acc[p * QW + q] + b[o]
+                            if first < 0 or here > best or (here != here and best == best):
+                                best, first = here, p * QW + q
+            out = ((n * O + o) * H_out + y) * W_out + x
+            Y[out] = best
+            if pooled:
+                place[out] = first
+            at += cuda.gridsize(1)
+
+    return forward
+
+
+@lru_cache
+def weight_gradient(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
+    """(K3), then (K4): sums[(o, c, i, j)], and after all of them sums[o]."""
+    kind = np.dtype(dtype).type
+    (KH, KW), (SH, SW), (PH, PW), ((_, QW), (TH, TW), (RH, RW)) = g
+    zero, nothing = kind(0), absent(kind, spikes)
+
+    @_cuda.kernel
+    def weight_gradient(total, dY, place, X, sums, N, C, H, W, O, H_conv, W_conv, H_out, W_out):  # type: ignore[no-untyped-def]
+        shares = cuda.shared.array((GROUPS, LANES), kind)
+        lane, group, block, weights = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x, O * C * KH * KW
+        while block * LANES < total:
+            at, mine = block * LANES + lane, zero
+            if at < total:
+                i, j, c, o = at // KW % KH, at % KW, at // KW // KH % C, at // (C * KH * KW)
+                if at >= weights:
+                    o = at - weights
+                for n in range(group, N, GROUPS):
+                    part = zero
+                    for y in range(H_out):
+                        for x in range(W_out):
+                            here = ((n * O + o) * H_out + y) * W_out + x
+                            if at >= weights:
+                                part += dY[here]  # (K4)
+                            else:
+                                first = 0
+                                if pooled:
+                                    first = int(place[here])  # (P3)
+                                u = (y * TH - RH + first // QW) * SH - PH + i
+                                v = (x * TW - RW + first % QW) * SW - PW + j
+                                if u >= 0 and u < H and v >= 0 and v < W:
+                                    number = X[((n * C + c) * H + u) * W + v]
+                                    if number != nothing:
+                                        if spikes:
+                                            part += dY[here]  # (K3)
+                                        else:
+                                            part += dY[here] * number
+                    mine += part
+            shares[group, lane] = mine
+            cuda.syncthreads()
+            half = GROUPS // 2
+            while half > 0:
+                if group < half:
+                    shares[group, lane] += shares[group + half, lane]
+                cuda.syncthreads()
+                half //= 2
+            if group == 0 and at < total:
+                sums[at] = shares[0, lane]
+            cuda.syncthreads()
+            block += cuda.gridDim.x
+
+    return weight_gradient
+
+
+@lru_cache
+def input_gradient(g: Geometry, dtype: Any, pooled: bool) -> Kernel:
+    """(K5), (K6), from deltas at their places."""
+    kind = np.dtype(dtype).type
+    (KH, KW), (SH, SW), (PH, PW), ((QH, QW), (TH, TW), (RH, RW)) = g
+    zero = kind(0)
+
+    @_cuda.kernel
+    def input_gradient(total, dY, place, weight, dX, C, H, W, O, H_conv, W_conv, H_out, W_out):  # type: ignore[no-untyped-def]
+        acc, tiles = cuda.local.array(TILE, kind), (C + TILE - 1) // TILE
+        at = cuda.grid(1)
+        while at < total:
+            v, u, tile, n = at % W, at // W % H, at // W // H % tiles, at // W // H // tiles
+            for c in range(TILE):
+                acc[c] = zero
+            # those outputs of the convolution whose window has the pixel, and those windows of the pool that have them
+            top, bottom = max(0, -((KH - 1 - u - PH) // SH)), min(H_conv - 1, (u + PH) // SH)
+            left, right = max(0, -((KW - 1 - v - PW) // SW)), min(W_conv - 1, (v + PW) // SW)
+            for y in range(max(0, -((QH - 1 - top - RH) // TH)), min(H_out - 1, (bottom + RH) // TH) + 1):
+                for x in range(max(0, -((QW - 1 - left - RW) // TW)), min(W_out - 1, (right + RW) // TW) + 1):
+                    for o in range(O):
+                        here, first = ((n * O + o) * H_out + y) * W_out + x, 0
+                        if pooled:
+                            first = int(place[here])  # (P3)
+                        i = u + PH - (y * TH - RH + first // QW) * SH
+                        j = v + PW - (x * TW - RW + first % QW) * SW
+                        if i >= 0 and i < KH and j >= 0 and j < KW:
+                            d = dY[here]
+                            for c in range(TILE):
+                                if tile * TILE + c < C:
+                                    acc[c] += d * weight[((o * C + tile * TILE + c) * KH + i) * KW + j]  # (K5), (K6)
+            for c in range(TILE):
+                if tile * TILE + c < C:
+                    dX[((n * C + tile * TILE + c) * H + u) * W + v] = acc[c]
+            at += cuda.gridsize(1)
+
+    return input_gradient
+
+
+def run_forward(
+    X: DeviceArray, W: DeviceArray, b: Any, g: Geometry, place_dtype: Any | None
+) -> tuple[DeviceArray, DeviceArray | None]:
+    """Y, and the places of the maxima where there is a dtype for them."""
+    s = sizes(X.shape, W.shape[0], g)
+    Y = empty((X.shape[0], s.O, s.H_out, s.W_out), W.dtype)
+    place = None if place_dtype is None else empty(Y.shape, place_dtype)
+    bias = constant(np.zeros(s.O, W.dtype)) if b is None else send(b)
+    kernel = forward(g, W.dtype, X.dtype == np.bool_, place is not None)
+    _cuda.launch(kernel, Y.size, X, columns(W), bias, Y, Y if place is None else place, *s)
+    return Y, place
+
+
+def run_backward(
+    dY: DeviceArray, place: DeviceArray | None, X: DeviceArray, W: DeviceArray, g: Geometry, input_grad: bool
+) -> tuple[DeviceArray | None, DeviceArray, DeviceArray]:
+    """dX, dW and db, the last two side by side."""
+    s, dtype, pooled = sizes(X.shape, W.shape[0], g), W.dtype, place is not None
+    places = dY if place is None else place
+    sums = empty((W.size + s.O,), dtype)
+    kernel = weight_gradient(g, dtype, X.dtype == np.bool_, pooled)
+    _cuda.launch_sums(kernel, sums.size, dY, places, X, sums, X.shape[0], *s)
+    dX = None
+    if input_grad:
+        dX = empty(X.shape, dtype)
+        threads = X.shape[0] * -(-s.C // TILE) * s.H * s.W
+        _cuda.launch(input_gradient(g, dtype, pooled), threads, dY, places, W, dX, *s)
+    return dX, sums[: W.size].reshape(W.shape), sums[W.size :]
