@@ -39,7 +39,7 @@ def package() -> str:
 def driver() -> Any:
     """The module `cuda`, whichever package has it; imported on the first call."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Numba's own target says that it is on its way out; users are told by `reason`
+        warnings.simplefilter("ignore")  # Numba's own target says that it is on its way out; users are told by `available`
         if package() == "numba_cuda_mlir" and not SIMULATED:
             from numba_cuda_mlir import cuda
         else:
@@ -47,19 +47,20 @@ def driver() -> Any:
         return cuda
 
 
-def reason() -> str:
-    """Why no kernel can run here, in a line; "" where it can.
+def available() -> tuple[bool, str]:
+    """(whether kernels can run here, what runs them or why they cannot): never a traceback from a driver.
 
-    >>> isinstance(reason(), str)
-    True
+    >>> works, why = available()
+    >>> isinstance(works, bool), "\\n" in why
+    (True, False)
     """
     if not package():
-        return f"no CUDA package is installed: {INSTALL}"
+        return False, f"no CUDA package is installed: {INSTALL}"
     try:
         driver().current_context()
-    except Exception as error:  # whatever a driver raises: the door's job is to make one line of it
-        return _in_a_line(error)
-    return ""
+        return True, device_name()
+    except Exception as error:  # whatever a driver raises: this door makes one line of it
+        return False, _in_a_line(error)
 
 
 def _in_a_line(error: Exception) -> str:

@@ -35,8 +35,10 @@ def resolve(name: str) -> str:
         return "cpu" if importlib.util.find_spec("numba") else "reference"
     if name == "cpu" and not importlib.util.find_spec("numba"):
         raise ValueError('backend "cpu" needs Numba: pip install "npsnn[fast]"')
-    if name == "cuda" and (reason := _cuda.reason()):
-        raise ValueError(f'backend "cuda" cannot run here: {reason}')
+    if name == "cuda":
+        works, why = _cuda.available()
+        if not works:
+            raise ValueError(f'backend "cuda" cannot run here: {why}')
     if name not in NAMES:
         raise ValueError(f'backend must be "auto" or one of {", ".join(NAMES)}, got {name!r}')
     return name

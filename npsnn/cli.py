@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import npsnn
-from npsnn import backends, data, pictures, training
+from npsnn import _cuda, backends, data, pictures, training
 from npsnn.training import Settings
 
 INTERRUPTED = 130
@@ -202,10 +202,11 @@ def info(args: argparse.Namespace) -> int:
     for name, version in training.versions().items():
         print(f"{name:12}{version}")
     print(f"{'ffmpeg':12}{shutil.which('ffmpeg') or 'not found (MP4 and HTML5 video need it; GIF does not)'}")
-    for name in (*backends.NAMES, "cuda"):
+    for name in backends.NAMES:
         try:
             backends.resolve(name)
             state = "ready" + (" (default)" if backends.resolve("auto") == name else "")
+            state += f" ({_cuda.available()[1]})" if name == "cuda" else ""
         except ValueError as error:
             state = str(error)
         print(f"{name:12}{state}")

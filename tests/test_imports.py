@@ -19,6 +19,8 @@ FLOORS = {
     0: (
         "_buffers",
         "_check",
+        "_cuda",
+        "_device",
         "_files",
         "_fused",
         "_jit",
@@ -31,7 +33,7 @@ FLOORS = {
     ),
     1: OPS,
     2: ("backends", "parameters", "layer", "layers", "pairs", "neuron", "tiles", "state_dict"),
-    3: ("network", "optim"),
+    3: ("network", "optim", "resident"),
     4: ("backprop", "checkpoint", "data", "spikegen", "spikeplot", "utils", "training", "pictures", "verify"),
     5: ("cli",),
     6: ("__main__", "__init__"),
@@ -97,11 +99,12 @@ def test_the_law_imports_numpy_and_the_surrogate_alone(op):
     assert all(name.startswith(allowed) for name in inside)
 
 
-def test_numba_is_imported_in_three_places():
-    """Its options in one, the choice between loops and vectors in another, its vectors in the third."""
+def test_numba_is_imported_in_four_places():
+    """Its options in one, the choice between loops and vectors in another, its vectors in the third, the GPU's door."""
     for path in FILES:
-        if path.name not in ("_jit.py", "_lanes.py", "_vectors.py"):
-            assert not any(name.split(".")[0] in ("numba", "llvmlite") for name in imports(path)), path
+        if path.name not in ("_jit.py", "_lanes.py", "_vectors.py", "_cuda.py"):
+            packages = {name.split(".")[0] for name in imports(path)}
+            assert not packages & {"numba", "llvmlite", "numba_cuda", "numba_cuda_mlir"}, path
 
 
 def test_importing_the_package_loads_numpy_alone():

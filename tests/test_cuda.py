@@ -1,0 +1,72 @@
+"""The door to a GPU: what it says where there is none, and that every kernel compiles for one."""
+
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from npsnn import _cuda, backends, cli
+
+MESSAGES = {
+    "Error at driver init: CUDA driver library cannot be found.": "no NVIDIA driver is installed",
+    "[100] Call to cuInit results in CUDA_ERROR_NO_DEVICE": "the driver sees no GPU",
+    "CUDA driver version is insufficient for CUDA runtime version": "the NVIDIA driver is too old for the CUDA package",
+    "something\n  else": "the CUDA driver says: something else",
+    "": "the CUDA driver says: RuntimeError",
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_what_is_missing_is_said_in_a_line(monkeypatch, capsys, message):
+    def current_context():
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(_cuda, "package", lambda: "numba_cuda")
+    monkeypatch.setattr(_cuda, "driver", lambda: SimpleNamespace(current_context=current_context))
+    assert _cuda.available() == (False, MESSAGES[message])
+    with pytest.raises(ValueError, match=f'backend "cuda" cannot run here: {MESSAGES[message]}$'):
+        backends.resolve("cuda")
+    assert cli.main(["info"]) == 0
+    assert f'cuda        backend "cuda" cannot run here: {MESSAGES[message]}\n' in capsys.readouterr().out
+
+
+def test_no_package(monkeypatch):
+    monkeypatch.setattr(_cuda, "package", lambda: "")
+    assert _cuda.available() == (False, 'no CUDA package is installed: pip install "npsnn[cuda]"')
+
+
+def test_a_device_is_named(monkeypatch):
+    device = SimpleNamespace(name=b"Some GPU")
+    fake = SimpleNamespace(current_context=lambda: None, get_current_device=lambda: device)
+    monkeypatch.setattr(_cuda, "package", lambda: "numba_cuda")
+    monkeypatch.setattr(_cuda, "driver", lambda: fake)
+    monkeypatch.setattr(_cuda, "SIMULATED", False)
+    assert _cuda.available() == (True, "Some GPU")
+
+
+def test_asking_imports_no_package_where_none_is():
+    code = "import sys; sys.modules['numba'] = None; from npsnn import _cuda; print(_cuda.available())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("(False, ") and not done.stderr
+
+
+def test_every_kernel_compiles():
+    """For an H100, in both dtypes, with no double precision among float32 and no atomic operation: needs no GPU."""
+    pytest.importorskip("numba_cuda", reason='needs numba-cuda and its compiler: pip install "numba-cuda[cu12]"')
+    if _cuda.SIMULATED:
+        pytest.skip("the simulator compiles nothing")
+    from tests.cuda.kernels import KERNELS, compiled
+
+    for name, kernel, signature in KERNELS():
+        try:
+            ptx = compiled(kernel, signature)
+        except Exception as error:
+            if "nvvm" in str(error).lower():
+                pytest.skip(f"numba-cuda has no compiler here: {error}")
+            raise
+        assert not re.search(r"\b(atom|red)\.", ptx), name
+        if np.float64 not in name:
+            assert ".f64" not in ptx, name
