@@ -4,6 +4,7 @@
     python -m benchmarks --write               and put them into docs/benchmarks.md and docs/benchmarks.json
     python -m benchmarks --only dense --rounds 9
     python -m benchmarks --peers all           and a table of every peer that is installed, on the tutorial's network
+    python -m benchmarks --cuda                a training step on a GPU
 
 A row's ratio is the median of snnTorch's times over the median of npsnn's. No time is asserted anywhere.
 `python -m benchmarks.peers` prints the table of peers alone.
@@ -21,7 +22,7 @@ from statistics import median
 from typing import Any
 
 import npsnn
-from benchmarks import engines, growth, page, peers
+from benchmarks import cuda, engines, growth, page, peers
 from benchmarks.networks import NETWORKS
 from benchmarks.peers import spread
 from benchmarks.timing import AGREE, agreement, interleaved
@@ -134,7 +135,10 @@ def main() -> int:
         "--peers", default=peers.DEFAULT, help=f"all, or of {', '.join(peers.PEERS)}, with commas between"
     )
     parser.add_argument("--write", action="store_true", help="into docs/")
+    parser.add_argument("--cuda", action="store_true", help="a training step on a GPU, beside PyTorch's engines on it")
     args = parser.parse_args()
+    if args.cuda:
+        return cuda.run(args.rounds, args.write)
     try:
         chosen = peers.chosen(args.peers)
     except ValueError as error:

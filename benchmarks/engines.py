@@ -92,7 +92,7 @@ class TorchEngine:
         loss = self.loss(self.spikes())
         self.optimizer.zero_grad()
         loss.backward()
-        return loss.item(), {name: p.grad.numpy().copy() for name, p in self.net.named_parameters()}
+        return loss.item(), {name: p.grad.cpu().numpy().copy() for name, p in self.net.named_parameters()}
 
     def train(self) -> None:
         """One training step."""
@@ -104,7 +104,7 @@ class TorchEngine:
     def infer(self) -> np.ndarray:
         """The output's spikes."""
         with self.torch.no_grad():
-            return self.spikes().numpy()
+            return self.spikes().cpu().numpy()
 
 
 class SnnTorch(TorchEngine):

@@ -35,9 +35,11 @@ class Node(neuron.SimpleBaseNode):
 class SpikingJelly(TorchEngine):
     """Its layers on the folded batch; what stands before the first neurons sees a static input once, on B."""
 
+    node: type[Any] = Node
+
     def __init__(self, network: Network, threads: int = 2) -> None:
         super().__init__(network, threads)
-        first = next(i for i, module in enumerate(self.net) if isinstance(module, Node)) if network.static else 0
+        first = next(i for i, module in enumerate(self.net) if isinstance(module, self.node)) if network.static else 0
         self.once, self.rest = self.net[:first], self.net[first:]
         functional.set_step_mode(self.rest, "m")
 
@@ -51,3 +53,13 @@ class SpikingJelly(TorchEngine):
         functional.reset_net(self.net)
         y = self.once(self.x)
         return self.rest(y.expand(self.network.num_steps, *y.shape) if self.network.static else y)
+
+
+class OwnNeurons(SpikingJelly):
+    """With its own LIF nodes, on a GPU one Triton kernel, whose reset precedes the decay: another model."""
+
+    node = neuron.LIFNode
+
+    def neuron(self, layer: npsnn.Leaky) -> Any:
+        tau, theta = 1 / (1 - float(layer.beta)), float(layer.threshold)
+        return neuron.LIFNode(tau, decay_input=False, v_threshold=theta, v_reset=None, detach_reset=True, step_mode="m")
