@@ -39,7 +39,9 @@ def package() -> str:
 def driver() -> Any:
     """The module `cuda`, whichever package has it; imported on the first call."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Numba's own target says that it is on its way out; users are told by `available`
+        warnings.simplefilter(
+            "ignore"
+        )  # Numba's own target says that it is on its way out; users are told by `available`
         if package() == "numba_cuda_mlir" and not SIMULATED:
             from numba_cuda_mlir import cuda
         else:

@@ -157,7 +157,7 @@ def send(x: Any) -> DeviceArray:
     if isinstance(x, DeviceArray):
         return x
     x = np.asarray(x)
-    there = empty(x.shape, x.dtype)
+    there = empty(x.shape, x.dtype.newbyteorder("="))
     copy_into(there, x)
     return there
 

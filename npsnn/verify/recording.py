@@ -82,7 +82,7 @@ def record(
         y, cache = _forward(layer, unflattened if isinstance(layer, FlatLinear) else given, net, i, tape.num_steps)
         caches.append(cache)
         unflattened = given
-        arrays |= {f"{i}.U": cache.U, f"{i}.S": y} if isinstance(layer, Leaky) else {f"{i}.y": y}
+        arrays |= {f"{i}.U": np.asarray(cache.U), f"{i}.S": y} if isinstance(layer, Leaky) else {f"{i}.y": y}
     if grads:
         arrays |= _backward(net, caches, dspk, dmem, y)
         arrays["grad.x"] = grads.pop("input")
@@ -93,9 +93,10 @@ def record(
 def _forward(layer: Layer, x: Array, net: Sequential, i: int, T: int) -> tuple[Array, Any]:
     params, ops = _params(net, i), backends.load(net.backend)
     if not isinstance(layer, Leaky):
-        return layer.run(x, params, ops)
+        y, cache = layer.run(x, params, ops)
+        return np.asarray(y), cache
     S, cache = layer.fire(x, params, ops, T)
-    return S.astype(net.dtype, copy=False), cache
+    return np.asarray(S, net.dtype), cache
 
 
 def _run_as(net: Sequential, i: int) -> Layer:
@@ -120,13 +121,13 @@ def _backward(
             last = dmem if i == len(net.layers) - 1 else None
             if last is not None:
                 arrays[f"{i}.dmem"] = np.asarray(last, d.dtype)
-            d, _, _ = layer.fire_back(d, last, caches[i], ops)
+            d = np.asarray(layer.fire_back(d, last, caches[i], ops)[0])
             arrays[f"{i}.dU"] = d
         else:
             arrays[f"{i}.dy"] = d
             back, _ = layer.run_back(d, caches[i], _params(net, i), ops, True)
             assert back is not None
-            d = back.reshape(*back.shape[:2], -1) if isinstance(layer, FlatLinear) else back
+            d = np.asarray(back.reshape(*back.shape[:2], -1) if isinstance(layer, FlatLinear) else back)
     return arrays
 
 

@@ -170,6 +170,7 @@ def test_out_of_memory(monkeypatch, fails):
     from npsnn import _device
 
     allocate, calls = _device.cuda.device_array, []
+    _device.release()
 
     def device_array(size, dtype):
         calls.append(size)

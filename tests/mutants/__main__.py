@@ -8,6 +8,7 @@ kernels run as plain Python (NUMBA_DISABLE_JIT=1), but _vectors.py, which writes
     python -m tests.mutants --every 20            a sample: each 20th
     python -m tests.mutants --only leaky/cpu      one file
     python -m tests.mutants --compiled            _vectors.py, compiled
+    python -m tests.mutants --simulated           the CUDA twins, in Numba's simulator
 """
 
 import argparse
@@ -21,7 +22,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ["NUMBA_DISABLE_JIT"] = "0" if "--compiled" in sys.argv else "1"
+os.environ["NUMBA_DISABLE_JIT"] = "0" if {"--compiled", "--simulated"} & {*sys.argv} else "1"
+os.environ["NUMBA_ENABLE_CUDASIM"] = "1" if "--simulated" in sys.argv else "0"
 
 import numba
 import numpy as np
@@ -30,6 +32,7 @@ import pytest
 from tests.mutants.mutate import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
+SIMULATED = os.environ["NUMBA_ENABLE_CUDASIM"] == "1"
 GOLDEN = "tests/verify/test_golden.py::test_every_case_holds[reference]"
 LANES = ["tests/test_lanes.py", "--deselect=tests/test_lanes.py::test_list_nonzero_reads_nothing_beyond_its_numbers"]
 # File -> the tests that answer for it: its own first, for they are quickest.
@@ -60,9 +63,24 @@ TARGETS = {
     "_buffers": ["tests/test_buffers.py"],
     "_fused": ["tests/test_fused.py", "tests/test_generator.py"],
 }
-if not numba.config.DISABLE_JIT:
+if SIMULATED:
+    ops = "tests/cuda/test_ops.py"
+    TARGETS = {
+        "conv2d/device": [ops, "-k", "conv or spike or bias or tie"],
+        "conv2d/cuda": [ops, "-k", "conv2d"],
+        "convpool2d/cuda": [ops, "-k", "convpool2d"],
+        "pool2d/cuda": [ops, "-k", "pool2d"],
+        "linear/cuda": [ops, "-k", "linear or spike or bias"],
+        "leaky/cuda": [ops, "-k", "leaky or smooth"],
+        "adam/cuda": [ops, "-k", "adam"],
+        "functional/cuda": [ops, "-k", "loss"],
+        "_cuda": [ops, "tests/test_cuda.py", "tests/cuda/test_training.py"],
+        "_device": ["tests/cuda/test_device.py", ops, "tests/cuda/test_training.py"],
+        "resident": ["tests/cuda/test_training.py"],
+    }
+elif not numba.config.DISABLE_JIT:
     TARGETS = {"_vectors": LANES}
-SAMPLE_LIMIT = 300.0  # seconds for the tests of a mutant in a sample
+SAMPLE_LIMIT = 90.0 if SIMULATED else 300.0  # seconds for the tests of a mutant in a sample
 SURVIVORS = Path(__file__).with_name("survivors.txt")
 
 
@@ -178,9 +196,10 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=TARGETS, help="this file alone; may be repeated")
     parser.add_argument("--share", default="1/1", metavar="K/N", help="the K-th of N shares of the files")
     parser.add_argument("--compiled", action="store_true", help="the file that needs the compiler, with it")
+    parser.add_argument("--simulated", action="store_true", help="the CUDA twins, in Numba's simulator")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at a time")
     args = parser.parse_args()
-    assert bool(numba.config.DISABLE_JIT) is not args.compiled and np and "npsnn" not in sys.modules
+    assert bool(numba.config.DISABLE_JIT) is not (args.compiled or args.simulated) and np and "npsnn" not in sys.modules
     share, shares = map(int, args.share.split("/"))
     known, verdicts = survivors(), []
     print(f"{'file':24}{'mutants':>8}{'killed':>8}{'by clock':>10}{'equivalent':>12}{'ALIVE':>8}", flush=True)

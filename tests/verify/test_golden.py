@@ -128,6 +128,7 @@ def test_every_case_is_computed_again():
 # --- what the engine makes of them ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"], indirect=True)  # cuda: tests/cuda/test_golden.py
 def test_every_case_holds(backend):
     results = golden.check(backend)
     assert len(results) == 1128 + 662

@@ -1,12 +1,13 @@
 """Complex step at its goal for every combination, and failing for each small fault of the subtle list (test_subtle)."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
 
 import npsnn
-from npsnn import data, surrogate, training
+from npsnn import _cuda, data, surrogate, training
 from npsnn import functional as SF
 from npsnn.verify import central_differences, gradcheck
 from npsnn.verify.gradcheck import OF_ENTRY, OF_LARGEST
@@ -225,6 +226,8 @@ def test_the_smooth_mode_is_refused_by_a_compiled_backend():
 
 
 def test_the_whole_tutorial_network_in_random_directions(backend):
+    if backend == "cuda" and _cuda.SIMULATED and os.environ.get("NPSNN_WHOLE") != "1":
+        pytest.skip("five minutes in the simulator: with NPSNN_WHOLE=1")
     net = training.build(training.Settings(backend=backend), seed=0)
     for name, value in net.params.items():
         if name.endswith("weight"):
