@@ -39,9 +39,7 @@ def package() -> str:
 def driver() -> Any:
     """The module `cuda`, whichever package has it; imported on the first call."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Numba's own target says that it is on its way out; users are told by `available`
+        warnings.simplefilter("ignore")  # Numba's own target says that it is on its way out, in every process
         if package() == "numba_cuda_mlir" and not SIMULATED:
             from numba_cuda_mlir import cuda
         else:
@@ -50,7 +48,7 @@ def driver() -> Any:
 
 
 def available() -> tuple[bool, str]:
-    """(whether kernels can run here, what runs them or why they cannot): never a traceback from a driver.
+    r"""(whether kernels can run here, what runs them or why they cannot): never a traceback from a driver.
 
     >>> works, why = available()
     >>> isinstance(works, bool), "\\n" in why

@@ -33,28 +33,38 @@ class Resident:
     def step(
         self, criterion: Any, regularization: Any, x: Array, num_steps: int | None, state: State | None, targets: Array
     ) -> tuple[float, Array, Tape]:
-        """(loss, spk_rec, tape) of one update; FloatingPointError, and no update, where something is not finite."""
+        """(loss, spk_rec, tape) of one update; FloatingPointError where something is not finite.
+
+        Whatever is raised, also by Ctrl-C, parameters and moments are those before.
+        """
         x, T = self.net._door(x, num_steps)
-        before = self._all.copy()
-        tape, spk, mem = self._forward(before, x, T, num_steps is not None, state)
-        report = send(np.zeros(x.shape[1] + 1, self.net.dtype))  # what the samples add to the loss; what is not finite
-        value, dspk, dmem = 0.0, None, None
-        for term in (criterion, regularization):
-            if term is not None:
-                more, d = self._loss(term, spk if term.on == "spk" else mem, targets, report)
-                value += more
-                if term.on == "spk":
-                    dspk = d if dspk is None else dspk + d
-                else:
-                    dmem = d if dmem is None else dmem + d
-        self._backward(tape, dspk, dmem, report[-1:])
+        before, t = self._all.copy(), self.optimizer.t
+        try:
+            tape, spk, mem = self._forward(before, x, T, num_steps is not None, state)
+            value = self._update(tape, spk, mem, targets, [term for term in (criterion, regularization) if term])
+            return value, np.asarray(spk, self.net.dtype), tape
+        except BaseException:
+            copy_into(self._all, before)
+            self.optimizer.t = t
+            raise
+
+    def _update(self, tape: Tape, spk: Any, mem: Any, targets: Array, terms: list[Any]) -> float:
+        """The loss; the gradients of its terms, added up, have made their update."""
+        B, value = spk.shape[1], 0.0
+        upstream: dict[str, Any] = {"spk": None, "mem": None}
+        report = send(np.zeros(len(terms) * B + 1, self.net.dtype))  # what samples add to each term; what is not finite
+        for k, term in enumerate(terms):
+            known, d = self._loss(term, spk if term.on == "spk" else mem, targets, report[k * B : (k + 1) * B])
+            value += known
+            upstream[term.on] = d if upstream[term.on] is None else upstream[term.on] + d
+        self._backward(tape, upstream["spk"], upstream["mem"], report[len(terms) * B :])
         sums = np.asarray(report)
         value += float(sums[:-1].sum())
-        if not np.isfinite(value) or sums[-1]:
-            copy_into(self._all, before)
-            self.optimizer.t -= 1
-            raise FloatingPointError("a gradient is not finite" if np.isfinite(value) else f"the loss is {value}")
-        return value, np.asarray(spk, self.net.dtype), tape
+        if not np.isfinite(value):
+            raise FloatingPointError(f"the loss is {value}")
+        if sums[-1]:
+            raise FloatingPointError("a gradient is not finite")
+        return value
 
     def _forward(
         self, flat: DeviceArray, x: Array, T: int, static: bool, state: State | None
@@ -70,11 +80,11 @@ class Resident:
         tape = Tape(net.layers, params, run, (chunk,), T, static, spk.shape, State(x.shape[1], after))
         return tape, spk, mem  # type: ignore[return-value]
 
-    def _loss(self, term: Any, rec: Any, targets: Any, report: DeviceArray) -> tuple[float, DeviceArray]:
-        """(what is known of the loss already, its gradient); the rest of it goes into report."""
+    def _loss(self, term: Any, rec: Any, targets: Any, values: DeviceArray) -> tuple[float, DeviceArray]:
+        """(what is known of the loss on the host, its gradient); what the samples add goes into values (B,)."""
         if isinstance(term, Loss) and term.name in losses.LOSSES:
             y = labels(targets, rec.shape[1], rec.shape[2])
-            return 0.0, losses.value_and_grad(term.name, term.numbers, rec, y, self.net.dtype, report[:-1])
+            return 0.0, losses.value_and_grad(term.name, term.numbers, rec, y, self.net.dtype, values)
         value, d = term.value_and_grad(np.asarray(rec, self.net.dtype), targets)
         return value, send(np.asarray(d, self.net.dtype))
 

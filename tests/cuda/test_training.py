@@ -58,11 +58,12 @@ def test_an_epoch_is_the_laws(loss):
     "options",
     [
         {"regularization": SF.l1_rate_sparsity(1e-2)},
+        {"regularization": SF.mse_count_loss(0.9, 0.1)},
         {"K": 3},
         {"num_steps": None, "loader": batches(T=3)},
         {"learn_beta": True, "learn_threshold": True, "reset_mechanism": "zero", "detach_reset": False},
     ],
-    ids=["price", "truncated", "varying", "constants"],
+    ids=["price", "two losses", "truncated", "varying", "constants"],
 )
 def test_other_epochs_are_the_laws(options):
     near(trained("cuda", LOSSES[0], **options), trained("reference", LOSSES[0], **options))
@@ -152,6 +153,41 @@ def test_what_is_not_finite_makes_no_update(loss, message):
         backprop.BPTT(net, batches(count=3), adam, loss, num_steps=2, time_var=False)
     same_bits((net.flat_params, adam.m, adam.v), (good.flat_params, expected.m, expected.v))
     assert adam.t == expected.t == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), KeyboardInterrupt()], ids=["no memory", "Ctrl-C"])
+@pytest.mark.parametrize("place", ["conv2d.device", "linear.cuda", "adam.cuda"])
+def test_a_step_that_breaks_off_leaves_the_one_before(monkeypatch, place, error):
+    """Before the update, or between two of its three launches."""
+    import importlib
+
+    module, runs = importlib.import_module(f"npsnn.{place}"), []
+    name = "_update" if place == "adam.cuda" else "empty"
+    good = getattr(module, name)
+
+    def breaks(*args):
+        runs.append(net.flat_params)
+        if len(runs) == last:
+            raise error
+        return good(*args)
+
+    counts = []
+    for count in (1, 2):  # how often it is called in a step; and once more the second time, in the middle of it
+        net, last = tutorial("cuda"), -1 if count == 1 else counts[0] + 2
+        adam = optim.Adam(net)
+        runs.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, breaks)
+            if count == 1:
+                backprop.BPTT(net, batches(count=1), adam, LOSSES[0], num_steps=2, time_var=False)
+                good_state = net.flat_params.copy(), adam.m.copy(), adam.v.copy()
+            else:
+                with pytest.raises(type(error)):
+                    backprop.BPTT(net, batches(count=3), adam, LOSSES[0], num_steps=2, time_var=False)
+        counts.append(len(runs))
+    assert counts[0] >= 3
+    same_bits((net.flat_params, adam.m, adam.v), good_state)
+    assert adam.t == 1
 
 
 def test_an_epoch_that_is_left_early_keeps_its_updates():
