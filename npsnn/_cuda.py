@@ -20,7 +20,7 @@ Kernel = Callable[..., Any]
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 THREADS, BLOCKS = (3, 2) if SIMULATED else (128, 65_535)  # of a block; and blocks at most
-LANES, GROUPS = (3, 2) if SIMULATED else (32, 16)  # sums side by side in a block, and threads for each; GROUPS is 2^n
+LANES, GROUPS = (3, 4) if SIMULATED else (32, 16)  # sums side by side in a block, and threads for each; GROUPS is 2^n
 INSTALL = 'pip install "npsnn[cuda]"'
 
 

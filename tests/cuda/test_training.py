@@ -116,6 +116,8 @@ def test_what_a_batch_shows_is_of_the_host():
         assert type(batch.spk_rec) is np.ndarray and batch.spk_rec.dtype == np.float32
         assert batch.targets is y
         assert batch.spk_rec.shape == (4, 3, 2)
+    back = net.backward(batch.tape, dspk=np.ones_like(batch.spk_rec), input_grad=True)
+    assert back["input"].shape == loader[-1][0].shape and back["0.weight"].shape == (2, 1, 3, 3)
     firing = net.firing(batch.tape)
     assert firing["8 Leaky"].rate == pytest.approx(batch.spk_rec.mean())
 
