@@ -110,7 +110,10 @@ def empty(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
     """An array of any numbers."""
     dtype, size = np.dtype(dtype), math.prod(shape)
     idle = _idle[dtype, max(size, 1)]
-    flat = idle.pop() if idle else _allocated(max(size, 1), dtype)
+    try:
+        flat = idle.pop()
+    except IndexError:
+        flat = _allocated(max(size, 1), dtype)
     owner = _Owner(flat)
     weakref.finalize(owner, idle.append, flat).atexit = False
     return DeviceArray(flat, tuple(int(n) for n in shape), owner)

@@ -77,11 +77,11 @@ class Firing(NamedTuple):
 class Sequential:
     """A list of layers as one network, with explicit tape and state.
 
-    `dtype` is float32 or float64; `backend` is "reference" (NumPy, the law), "cpu" (Numba) or "auto" ("cpu" where
-    Numba is installed); `seed` is an int or a `Generator`, from which the weights are drawn as PyTorch draws them
-    (C10). `memory_budget`, in bytes, bounds what a tape takes: where everything that backward needs would take more,
-    some of it is computed again; the bits are the same. Attributes: `layers`, `params`, `dtype`, `backend`,
-    `memory_budget`.
+    `dtype` is float32 or float64; `backend` is "reference" (NumPy, the law), "cpu" (Numba), "cuda" (a GPU) or
+    "auto" ("cpu" where Numba is installed); `seed` is an int or a `Generator`, from which the weights are drawn as
+    PyTorch draws them (C10). `memory_budget`, in bytes, bounds what a tape takes: where everything that backward needs
+    would take more, some of it is computed again; the bits are the same. Attributes: `layers`, `params`, `dtype`,
+    `backend`, `memory_budget`.
 
     Example
     -------
@@ -339,13 +339,9 @@ class Sequential:
             isinstance(layer, Remembers) and sigma is not layer.spike_grad
             for (_, layer), sigma in zip(self._items, sigmas, strict=True)
         )
-        if self.backend == "cuda" and self.memory_budget is None:
-            return tiles.Run(
-                self._items, by_item, sigmas, backends.load(self.backend),
-                tiles.lead_of(self._items, shape[0] != T or T == 1), tiles.Cuts(((0, shape[1]),), ((0, T),)),
-            )  # fmt: skip
-        if whole or self.backend == "reference":  # one draw of noise is for all; and NumPy is quicker in one piece
-            cuts = tiles.Cuts(((0, shape[1]),), ((0, T),) if whole else cuts.steps)
+        at_once = whole or (self.backend == "cuda" and self.memory_budget is None)  # one draw of noise is for all
+        if at_once or self.backend != "cpu":  # NumPy is quicker in one piece, and a GPU needs many samples
+            cuts = tiles.Cuts(((0, shape[1]),), ((0, T),) if at_once else cuts.steps)
         lead = tiles.lead_of(self._items, shape[0] != T or T == 1)
         return tiles.Run(self._items, by_item, sigmas, backends.load(self.backend), lead, cuts)
 

@@ -67,14 +67,8 @@ def _backward(formula: Formula | None, dtype: Any, reset: str, attached: bool, c
     ):  # fmt: skip
         m = cuda.grid(1)
         while m < M:
-            beta_hat, th, dU, dI_all, db, dth = (
-                min(max(beta[m % betas], zero), one),
-                theta[m % thetas],
-                zero,
-                zero,
-                zero,
-                zero,
-            )
+            beta_hat, th = min(max(beta[m % betas], zero), one), theta[m % thetas]
+            dU, dI_all, db, dth = zero, zero, zero, zero
             for back in range(T + 1):
                 t = T - 1 - back
                 u = U[t * M + m] if t >= 0 else U_before[m]
