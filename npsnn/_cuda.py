@@ -124,7 +124,12 @@ def launch_sums(compiled: Kernel, total: int, *args: Any) -> None:
 def _run(compiled: Any, blocks: int, threads: Any, total: int, args: tuple[Any, ...]) -> None:
     global launches
     launches += 1
-    flat = (a.flat if getattr(a, "on_device", False) else a for a in args)
+    configured = compiled[blocks, threads] if SIMULATED else _configured(compiled, blocks, threads)
+    configured(total, *(a.flat if getattr(a, "on_device", False) else a for a in args))
+
+
+@lru_cache(maxsize=1024)
+def _configured(compiled: Any, blocks: int, threads: Any) -> Kernel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a small grid does not fill the GPU
-        compiled[blocks, threads](total, *flat)
+        return compiled[blocks, threads]  # type: ignore[no-any-return]
