@@ -141,7 +141,8 @@ Step = Callable[[Array, int | None, State | None, Array], tuple[float, Array, Ta
 @contextmanager
 def _stepping(net: Sequential, optimizer: Adam, criterion: Any, regularization: Any) -> Iterator[Step]:
     """One update: step(x, num_steps, state, targets) -> (loss, spk_rec, tape); FloatingPointError if not finite."""
-    if net.backend == "cuda" and net.memory_budget is None:
+    remembers = any(isinstance(layer, Leaky) for layer in net.layers)  # without, a static output is one step's
+    if net.backend == "cuda" and net.memory_budget is None and remembers:
         from npsnn.resident import Resident
 
         there = Resident(net, optimizer)

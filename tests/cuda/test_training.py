@@ -69,6 +69,36 @@ def test_other_epochs_are_the_laws(options):
     near(trained("cuda", LOSSES[0], **options), trained("reference", LOSSES[0], **options))
 
 
+@pytest.mark.parametrize("loss", [SF.ce_count_loss(), SF.mse_count_loss(0.9, 0.1)], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("last", [(), (npsnn.Leaky(0.5), npsnn.Linear(2, 2))], ids=["no neuron", "no last neuron"])
+def test_a_network_that_does_not_end_in_a_neuron(last, loss):
+    results = []
+    for backend in ("cuda", "reference"):
+        net = npsnn.Sequential(npsnn.Flatten(), npsnn.Linear(64, 2), *last, dtype="float64", backend=backend, seed=0)
+        adam = optim.Adam(net, lr=1e-2)
+        value = backprop.BPTT(net, batches(), adam, loss, num_steps=3, time_var=False)
+        results.append((np.array(value), net.flat_params.copy(), adam.v))
+    near(*results)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_with_a_memory_budget(learns):
+    """Blocks of steps, computed again: the way of the other backends, and their numbers."""
+    results = []
+    for backend, budget in (("cuda", 25_000), ("cuda", None), ("reference", None)):
+        net = npsnn.Sequential(
+            npsnn.Linear(2, 4), npsnn.Leaky(0.8, learn_beta=learns), npsnn.Linear(4, 2), npsnn.Leaky(0.5),
+            dtype="float64", backend=backend, seed=0, memory_budget=budget,
+        )  # fmt: skip
+        net.flat_params[:20] *= 3
+        x = np.random.default_rng(0).uniform(0, 2, (130, 3, 2))
+        adam = optim.Adam(net, lr=1e-2)
+        value = backprop.BPTT(net, [(x, np.array([0, 1, 1]))], adam, LOSSES[0])
+        results.append((np.array(value), net.flat_params.copy(), adam.m.copy()))
+    near(results[0], results[2])
+    near(results[1], results[2])
+
+
 def test_a_loss_of_ones_own_is_called_on_the_host():
     class Own:
         on, name = "spk", "own"
