@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from npsnn import _cuda
+from npsnn._cuda import GROUPS
 
 Array = np.ndarray[Any, Any]
 
@@ -202,3 +203,15 @@ def _add(total, a, b, c):  # type: ignore[no-untyped-def]
     while i < total:
         c[i] = a[i] + b[i]
         i += cuda.gridsize(1)
+
+
+@_cuda.device
+def add_groups(shares, lane, group):  # type: ignore[no-untyped-def]
+    """A block's shares[0, lane] += those of all other groups, as a fixed tree; each of its threads must come here."""
+    cuda.syncthreads()
+    half = GROUPS // 2
+    while half > 0:
+        if group < half:
+            shares[group, lane] += shares[group + half, lane]
+        cuda.syncthreads()
+        half //= 2

@@ -19,7 +19,7 @@ import numpy as np
 
 from npsnn import _cuda
 from npsnn._cuda import GROUPS, LANES, Kernel, absent
-from npsnn._device import DeviceArray, constant, empty, send
+from npsnn._device import DeviceArray, add_groups, constant, empty, send
 
 cuda = _cuda.driver()
 
@@ -173,13 +173,7 @@ def weight_gradient(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kern
                                             part += dY[here] * number
                     mine += part
             shares[group, lane] = mine
-            cuda.syncthreads()
-            half = GROUPS // 2
-            while half > 0:
-                if group < half:
-                    shares[group, lane] += shares[group + half, lane]
-                cuda.syncthreads()
-                half //= 2
+            add_groups(shares, lane, group)
             if group == 0 and at < total:
                 sums[at] = shares[0, lane]
             cuda.syncthreads()

@@ -14,7 +14,7 @@ import numpy as np
 
 from npsnn import _cuda
 from npsnn._cuda import GROUPS, LANES, Kernel, absent
-from npsnn._device import DeviceArray, constant, empty, send
+from npsnn._device import DeviceArray, add_groups, constant, empty, send
 from npsnn.linear.reference import LinearCache
 
 cuda = _cuda.driver()
@@ -96,13 +96,7 @@ def _weight_gradient(dtype: Any, spikes: bool) -> Kernel:
                                     part += dY[n * M + m] * number
                     mine += part
             shares[group, lane] = mine
-            cuda.syncthreads()
-            half = GROUPS // 2
-            while half > 0:
-                if group < half:
-                    shares[group, lane] += shares[group + half, lane]
-                cuda.syncthreads()
-                half //= 2
+            add_groups(shares, lane, group)
             if group == 0 and at < total:
                 sums[at] = shares[0, lane]
             cuda.syncthreads()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from npsnn import surrogate
+from npsnn import _device, surrogate
 from npsnn.adam import cuda as adam
 from npsnn.conv2d import device as conv
 from npsnn.functional import cuda as losses
@@ -33,6 +33,17 @@ def compiled(kernel, signature):
         dispatcher.get_current_device = known
 
 
+def no_compiler():
+    """Why not even an empty kernel compiles here; None where it does."""
+    from numba import cuda, types
+
+    try:
+        cuda.compile_ptx(lambda total: None, (types.int64,), cc=HOPPER)
+    except Exception as error:  # a library that is missing: numba-cuda's to raise
+        return str(error)
+    return None
+
+
 def KERNELS():
     """(name, kernel, types) of each."""
     from numba import types
@@ -47,6 +58,8 @@ def KERNELS():
         kind, f = np.dtype(dtype), types.float32 if dtype == np.float32 else types.float64
         x = row(f)
         g = conv.Geometry((5, 5), (1, 1), (0, 0), WINDOWS)
+        yield ("put", dtype), _device._put, (i, spikes, x)
+        yield ("add", dtype), _device._add, (i, x, x, x)
         yield ("columns", dtype), conv._columns(), (i, x, x, i)
         for pooled in (True, False):
             where = place if pooled else x

@@ -1,4 +1,4 @@
-"""The ops on the device against the law, on tiny odd shapes: the simulator is a thousand times slower than a GPU.
+"""The ops on the device against the law, on tiny odd shapes: the simulator is slow.
 
 Cases and drawings are those of the Numba twins. The order of sums is another, so float32 is near; dyadic numbers have
 the law's bits.

@@ -11,7 +11,7 @@ import npsnn
 from npsnn import _cuda, surrogate
 
 COUNT = 16 if _cuda.SIMULATED else 400
-NEAR, TIE = 1e-4, 1e-5  # of the largest entry; of a membrane from its threshold
+NEAR, TIE = 2e-5, 1e-5  # of the largest entry; of a membrane from its threshold
 SIGMAS = (
     surrogate.fast_sigmoid(5), surrogate.atan(), surrogate.sigmoid(4), surrogate.LSO(), surrogate.triangular(),
     surrogate.straight_through_estimator(), surrogate.SFS(5, -0.5),
