@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
-from npsnn import _cuda
+from tests.helpers import skip_without_a_device
 
 
 @pytest.fixture
@@ -20,7 +20,5 @@ def backend(request):
     if request.param == "cpu":
         pytest.importorskip("numba", reason='the cpu backend needs Numba: pip install "npsnn[fast]"')
     if request.param == "cuda":
-        works, why = _cuda.available()
-        if not works:
-            pytest.skip(f"the cuda backend cannot run here: {why}; NUMBA_ENABLE_CUDASIM=1 simulates it")
+        skip_without_a_device()
     return request.param

@@ -6,6 +6,9 @@ the rounding of two float64 computations of the same number.
 """
 
 import numpy as np
+import pytest
+
+from npsnn import _cuda
 
 STEP = 1e-30
 # Sums here have at most a few hundred terms, each rounded to 1.1e-16; relative to the largest entry.
@@ -37,3 +40,10 @@ def distinct(rng, shape):
     """Every number is another, and they lie at least 1/8 apart, in random order: no maximum is in doubt."""
     n = int(np.prod(shape))
     return (rng.permutation(n) - n // 2).reshape(shape) / 8.0
+
+
+def skip_without_a_device():
+    """For tests of the cuda backend: without a GPU or its simulator they are skipped, with the reason."""
+    works, why = _cuda.available()
+    if not works:
+        pytest.skip(f"the cuda backend cannot run here: {why}; NUMBA_ENABLE_CUDASIM=1 simulates it")

@@ -2,11 +2,9 @@
 
 import pytest
 
-from npsnn import _cuda
+from tests.helpers import skip_without_a_device
 
 
 @pytest.fixture(autouse=True)
 def a_device():
-    works, why = _cuda.available()
-    if not works:
-        pytest.skip(f"the cuda backend cannot run here: {why}; NUMBA_ENABLE_CUDASIM=1 simulates it")
+    skip_without_a_device()
