@@ -38,7 +38,8 @@ class _Idle:
 
     def put(self, buffer: Array) -> None:
         with self.lock:
-            self.buffers[buffer.ctypes.data] = buffer
+            # not .ctypes.data: that may import, which an interpreter that is shutting down cannot
+            self.buffers[buffer.__array_interface__["data"][0]] = buffer
             self.bytes += buffer.size
             while self.bytes > KEPT:
                 self.bytes -= self.buffers.popitem(last=False)[1].size

@@ -1,10 +1,15 @@
 """Numba's options, in one place, each with its reason (floor 0). Only _lanes.py and _vectors.py import Numba too."""
 
+import hashlib
+import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
 import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
 from numba.extending import register_jitable as register_jitable
 
 from npsnn import _threads
@@ -25,7 +30,7 @@ def jit(kernel: Kernel) -> Kernel:
 
     @wraps(kernel)
     def call(*args: Any) -> Any:
-        return _run(compiled, args)
+        return compiled(*args)
 
     call.compiled = compiled  # type: ignore[attr-defined]
     return call
@@ -40,24 +45,75 @@ def chunked_jit(kernel: Kernel) -> Kernel:
 
     @wraps(kernel)
     def call(chunks: int, *args: Any) -> None:
-        _threads.share(chunks, lambda begin, end: _run(compiled, (begin, end, *args)))
+        _threads.share(chunks, lambda begin, end: compiled(begin, end, *args))
 
     call.compiled = compiled  # type: ignore[attr-defined]
     return call
 
 
+def variant_of(function: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
+    """Decorate a kernel that is made once for each of several functions: it is then named after the one it has inside.
+
+    Machine code is named after its function and a number that counts the functions of a process. Variants of one name,
+    kept on disk by two processes, may come with the same number, and a third that loads both would run one for both.
+
+    >>> @variant_of(max)
+    ... def kernel(): pass
+    >>> kernel.__qualname__
+    'kernel[max]'
+    """
+
+    def name(kernel: Kernel) -> Kernel:
+        kernel.__qualname__ += f"[{function.__qualname__}]"
+        return kernel
+
+    return name
+
+
+class _Summed(CompileResultCacheImpl):  # type: ignore[misc]
+    """Machine code with its sum: with one byte changed it may end the process, or compute another number."""
+
+    def reduce(self, cres: Any) -> tuple[bytes, bytes]:
+        data = dumps(super().reduce(cres))
+        return hashlib.sha256(data).digest(), data
+
+    def rebuild(self, target_context: Any, payload: tuple[bytes, bytes]) -> Any:
+        digest, data = payload
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError("the file is damaged")
+        return super().rebuild(target_context, pickle.loads(data))
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache of a kernel on disk. It helps where it can; where a file is damaged, or a folder cannot be read or
+    written to, the kernel is compiled as if there were none.
+    """
+
+    _impl_class = _Summed
+
+    def load_overload(self, *key: Any) -> Any:
+        try:
+            return super().load_overload(*key)
+        except Exception:  # there is no telling what unpickling a damaged file raises
+            return None
+
+    def save_overload(self, *item: Any) -> None:
+        with suppress(OSError):
+            try:
+                super().save_overload(*item)
+            except OSError:
+                raise
+            except Exception:  # the index is damaged: begin another
+                self.flush()
+                super().save_overload(*item)
+
+
 def _compile(kernel: Kernel) -> Kernel:
-    try:
-        return numba.njit(cache=True, **OPTIONS)(kernel)  # type: ignore[no-any-return]
-    except RuntimeError:  # no folder can be written to: compile in every process instead
-        return numba.njit(**OPTIONS)(kernel)  # type: ignore[no-any-return]
-
-
-def _run(compiled: Kernel, args: tuple[Any, ...]) -> Any:
-    try:
-        return compiled(*args)
-    except OSError:  # it was compiled but could not be kept, say on a full disk; it has not run yet
-        return compiled(*args)
+    compiled = numba.njit(**OPTIONS)(kernel)
+    if not numba.config.DISABLE_JIT:
+        with suppress(RuntimeError):  # no folder can be written to: compile in every process instead
+            compiled._cache = _Cache(kernel)
+    return compiled  # type: ignore[no-any-return]
 
 
 def cache_folder() -> str:

@@ -16,9 +16,16 @@ class _Crew:
     """The threads that help the caller: made when first needed, and again in a forked child."""
 
     def __init__(self) -> None:
-        self.count = default_count()
+        self.wished: int | None = None
         self.pool: ThreadPoolExecutor | None = None
         self.making = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """How many they are with the caller; asked for when first needed, so that an import cannot fail for it."""
+        if self.wished is None:
+            self.wished = default_count()
+        return self.wished
 
     def helpers(self) -> ThreadPoolExecutor:
         with self.making:
@@ -45,7 +52,7 @@ def count() -> int:
 
 def set_count(threads: int) -> None:
     """Share kernels among so many threads; results do not depend on it (C11)."""
-    pool, _crew.pool, _crew.count = _crew.pool, None, threads
+    pool, _crew.pool, _crew.wished = _crew.pool, None, threads
     if pool is not None:
         pool.shutdown()
 
@@ -96,9 +103,9 @@ _working = threading.local()  # whether this thread is at shared work
 
 def _start_again() -> None:
     """A forked child has none of its parent's threads."""
-    count = _crew.count
+    wished = _crew.wished
     _crew.__init__()  # type: ignore[misc]
-    _crew.count = count
+    _crew.wished = wished
 
 
 if hasattr(os, "register_at_fork"):

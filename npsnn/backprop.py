@@ -12,6 +12,7 @@ from npsnn import _check
 from npsnn._check import Array
 from npsnn.network import Sequential, State, Tape
 from npsnn.neuron import Leaky
+from npsnn.nonfinite import NonFiniteError
 from npsnn.optim import Adam
 
 
@@ -22,6 +23,11 @@ class Batch(NamedTuple):
     spk_rec: Array  # (T, B, classes)
     targets: Array  # (B,)
     tape: Tape  # of its last K steps
+    settle: Callable[[], None]  # bring network and optimiser up to date, where they are trained on a device
+
+
+class DivergedError(ValueError):
+    """A loss or a gradient that is not finite; no update was made from it."""
 
 
 def BPTT(
@@ -113,7 +119,7 @@ def _batches(
     regularization: Any,
     K: int | None,
 ) -> Iterator[Batch]:
-    with _stepping(net, optimizer, criterion, regularization) as step:
+    with _stepping(net, optimizer, criterion, regularization) as (step, settle):
         for i, (data, targets) in enumerate(loader):
             x = data if time_first else np.swapaxes(data, 0, 1)
             T = x.shape[0] if num_steps is None else num_steps
@@ -128,39 +134,51 @@ def _batches(
                 try:
                     value, spk_rec, tape = step(piece, None if num_steps is None else steps, state, targets)
                 except FloatingPointError as error:
-                    raise ValueError(f"{error} at batch {i}, step {start}; no update was made from it") from None
+                    raise DivergedError(f"{error} at batch {i}, step {start}; no update was made from it") from None
+                except NonFiniteError as error:
+                    raise DivergedError(f"{error.after(start)} of batch {i}; no update was made from it") from None
                 state = tape.state
                 loss += value * steps / T
                 recordings.append(spk_rec)
-            yield Batch(loss, np.concatenate(recordings), targets, tape)
+            yield Batch(loss, np.concatenate(recordings), targets, tape, settle)
 
 
 Step = Callable[[Array, int | None, State | None, Array], tuple[float, Array, Tape]]
 
 
 @contextmanager
-def _stepping(net: Sequential, optimizer: Adam, criterion: Any, regularization: Any) -> Iterator[Step]:
-    """One update: step(x, num_steps, state, targets) -> (loss, spk_rec, tape); FloatingPointError if not finite."""
+def _stepping(
+    net: Sequential, optimizer: Adam, criterion: Any, regularization: Any
+) -> Iterator[tuple[Step, Callable[[], None]]]:
+    """(step, settle): step(x, num_steps, state, targets) -> (loss, spk_rec, tape), FloatingPointError if not finite."""
     remembers = any(isinstance(layer, Leaky) for layer in net.layers)  # without, a static output is one step's
-    if net.backend == "cuda" and net.memory_budget is None and remembers:
+    if net.backend == "cuda" and net.memory_budget is None and remembers and not net.check_finite:
         from npsnn.resident import Resident
 
         there = Resident(net, optimizer)
         try:
-            yield partial(there.step, criterion, regularization)
+            yield partial(there.step, criterion, regularization), there.bring_back
         finally:
             there.bring_back()
         return
 
     def step(x: Array, num_steps: int | None, state: State | None, targets: Array) -> tuple[float, Array, Tape]:
         spk_rec, mem_rec, tape = net.forward(x, num_steps, state=state)
+        if not all(np.isfinite(rec).all() for rec in (spk_rec, mem_rec) if rec is not None):
+            raise FloatingPointError("what the last layer gives is not finite")
         value, dspk, dmem = _value_and_grads(criterion, regularization, spk_rec, mem_rec, targets)
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value}")
-        optimizer.step(net.backward(tape, dspk=dspk, dmem=dmem))
+        try:
+            grads = net.backward(tape, dspk=dspk, dmem=dmem)
+        except NonFiniteError:
+            raise
+        except ValueError as error:  # of shapes and dtypes that were computed here, only NaN and inf can be wrong
+            raise FloatingPointError(str(error)) from None
+        optimizer.step(grads)
         return value, spk_rec, tape
 
-    yield step
+    yield step, lambda: None
 
 
 def _epoch(

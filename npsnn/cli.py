@@ -1,33 +1,43 @@
 """The command line (floor 5): `npsnn train`, `npsnn eval`, `npsnn info`."""
 
 import argparse
-import json
+import io
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import npsnn
-from npsnn import _cuda, backends, data, pictures, training
+from npsnn import _check, _cuda, _files, backends, backprop, data, pictures, training
+from npsnn._signals import Stop
 from npsnn.training import Settings
 
 INTERRUPTED = 130
+PATIENCE = 3.0  # seconds until a first step that is not done is explained
+NOBODY_READS = 141  # as of a program that a closed pipe ends
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 for success, 1 for a failed check, 2 for bad usage or input, 130 after Ctrl-C."""
     parser = _parser()
     args = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a folder's name may have what a terminal has not
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return int(args.command(args))
+        status = int(args.command(args))
+        if sys.stdout is not None:  # as it is where the output was closed before the start
+            sys.stdout.flush()
+        return status
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return NOBODY_READS
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if args.debug:
             raise
@@ -50,31 +60,60 @@ def _sentence(error: Exception) -> str:
 
 def train(args: argparse.Namespace) -> int:
     """The tutorial's network on MNIST; leaves a folder, says where."""
-    settings = _settings(args)
-    run = training.Run(settings)
-    folder = _fresh_folder(args.out, settings.seed)
+    save_every = _check.whole(args.save_every, "--save-every")
+    if args.resume:
+        if args.out or args.settings:
+            raise ValueError("--resume goes on in its own folder with its own settings: leave out --out and --settings")
+        folder = Path(args.resume)
+        run = training.resume(folder, _given(args))
+    else:
+        run = training.Run(_settings(args))
+        folder = _fresh_folder(args.out, run.settings.seed)
+    with _files.locked(folder):
+        return _train(run, folder, save_every, args)
+
+
+def _train(run: training.Run, folder: Path, save_every: int, args: argparse.Namespace) -> int:
+    """What is left of a run; the exit status."""
+    settings = run.settings
     source = settings.data or "embedded subset"
     print(
         f"{len(run.train.dataset):,} training and {len(run.test.dataset):,} test images ({source}), "
         f"{run.net.flat_params.size:,} parameters, {run.net.dtype}, backend {run.net.backend}"
     )
-    epochs: list[training.Epoch] = []
-    interrupted = False
-    try:
-        with _Bar(run, enabled=not args.no_progress) as bar:
-            for epoch in training.record(run, folder, bar.update):
-                epochs.append(epoch)
-                bar.next_epoch(epoch.line(settings.epochs), epoch.firing_line())
-    except KeyboardInterrupt:
-        interrupted = True
-    if interrupted and not epochs:
-        print(f"stopped in epoch 1: no epoch was finished, so {folder} holds the settings alone")
-        return INTERRUPTED
-    names = ["checkpoint.npz", "history.csv", "settings.json", *_pictures(run, epochs, folder, args.no_plots)]
-    if interrupted:
-        print(f"stopped in epoch {len(epochs) + 1}: the checkpoint is that of epoch {len(epochs)}")
+    if args.resume:
+        _say_where(run, folder)
+    with Stop() as stop, _Bar(run, enabled=not args.no_progress) as bar:
+        try:
+            for epoch in training.record(run, folder, bar.update, save_every=save_every, stop=stop):
+                bar.next_epoch(*epoch.lines(settings.epochs))
+        except training.StoppedError:
+            done, batches = len(run.progress.losses), len(run.train)
+            at = f"epoch {len(run.history) + 1} after batch {done} of {batches}"
+            print(f"stopped in {at}, saved; to go on: npsnn train --resume {folder}", file=sys.stderr)
+            return stop.status
+        except backprop.DivergedError as error:
+            raise ValueError(f"{error}; {folder} holds the run before it") from None
+        except (OSError, KeyboardInterrupt) as error:
+            print(f"npsnn: the last checkpoint is kept; to go on: npsnn train --resume {folder}", file=sys.stderr)
+            raise error
+    names = ["checkpoint.npz", "history.csv", "log.txt", "settings.json", *_pictures(run, folder, args.no_plots)]
     print(f"{folder}: {', '.join(names)}")
-    return INTERRUPTED if interrupted else 0
+    return 0
+
+
+def _say_where(run: training.Run, folder: Path) -> None:
+    """Where a run goes on, and what has to be said of it."""
+    stale = _files.remove_stale(folder)
+    if stale:
+        print(f"removed {stale} half-written {'file' if stale == 1 else 'files'}: a write was killed")
+    done = len(run.progress.losses)
+    if len(run.history) >= run.settings.epochs:
+        print(f"all {len(run.history)} epochs are done; more of them: --epochs")
+    else:
+        print(f"going on in epoch {len(run.history) + 1} after batch {done} of {len(run.train)}")
+    for name, then, now in run.other_versions:
+        print(f"{name} was {then}, is {now}: what comes may differ in its last bits from the run never stopped")
 
 
 class _Bar:
@@ -83,6 +122,8 @@ class _Bar:
     def __init__(self, run: training.Run, enabled: bool) -> None:
         self.run = run
         self.bar: Any = None
+        self.patience = threading.Timer(PATIENCE, self._say_why_it_takes_so_long)
+        self.patience.daemon = True
         self.tqdm: Callable[..., Any] | None = None
         if enabled and sys.stderr.isatty():
             try:
@@ -93,17 +134,25 @@ class _Bar:
                 self.tqdm = tqdm
 
     def __enter__(self) -> "_Bar":
+        if self.run.net.backend != "reference":
+            self.patience.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.patience.cancel()
         self._close()
 
+    def _say_why_it_takes_so_long(self) -> None:
+        print("compiling the kernels, which takes some 20 s the first time", file=sys.stderr, flush=True)
+
     def update(self, batch: Any) -> None:
+        self.patience.cancel()
         if self.tqdm is None:
             return
         if self.bar is None:
-            total = len(self.run.train) * self.run.settings.batch_size
-            self.bar = self.tqdm(total=total, unit="image", leave=False, dynamic_ncols=True)
+            size, done = self.run.settings.batch_size, len(self.run.progress.losses) - 1
+            total, initial = len(self.run.train) * size, done * size
+            self.bar = self.tqdm(total=total, initial=initial, unit="image", leave=False, dynamic_ncols=True)
         self.bar.update(len(batch.targets))
         self.bar.set_postfix(loss=f"{batch.loss:.3f}")
 
@@ -119,37 +168,39 @@ class _Bar:
 
 def _settings(args: argparse.Namespace) -> Settings:
     """Defaults, then the file of `--settings`, then the flags that were given."""
-    values: dict[str, Any] = {}
-    if args.settings:
-        try:
-            loaded = json.loads(Path(args.settings).read_text(encoding="utf-8"))
-            values = dict(loaded.get("settings", loaded))
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{args.settings}: not a settings file: {error}") from None
-    given = {f.name: getattr(args, f.name) for f in fields(Settings) if getattr(args, f.name) is not None}
-    return Settings.from_dict({**values, **given})
+    settings = training.settings_file(args.settings) if args.settings else Settings()
+    return replace(settings, **_given(args))
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given as flags."""
+    values = {f.name: getattr(args, f.name) for f in fields(Settings)}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if v is not None}
 
 
 def _fresh_folder(out: str | None, seed: int) -> Path:
     """The folder to write in, made now, so that it fails before the work and not after; none is written over."""
     folder = Path(out) if out else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}"
     if (folder / "settings.json").exists() or (folder / "checkpoint.npz").exists():
-        raise ValueError(f"{folder} holds a run already; give another --out")
+        raise ValueError(f"{folder} holds a run already; give another --out, or go on with it: --resume {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} cannot be written to")
     return folder
 
 
-def _pictures(run: training.Run, epochs: Sequence[training.Epoch], folder: Path, skip: bool) -> list[str]:
+def _pictures(run: training.Run, folder: Path, skip: bool) -> list[str]:
     """Draw the pictures; a missing Matplotlib costs them, not the run."""
     if skip:
         return []
     try:
-        return pictures.draw(run, epochs, folder)
+        return pictures.draw(run, run.history, folder)
     except ImportError as error:
         print(error, file=sys.stderr)
         return []
+    except (KeyboardInterrupt, OSError) as error:
+        print(f"npsnn: the run is complete, its pictures are not: {folder}", file=sys.stderr)
+        raise error
 
 
 # --- eval and info -------------------------------------------------------------------------------------------------
@@ -289,7 +340,17 @@ def _train_parser(commands: Any) -> None:
     add("--dtype", "of everything", choices=["float32", "float64"])
     add("--backend", "what computes", choices=["auto", *backends.NAMES])
     add("--memory-budget", "bytes for what backward needs of forward; the rest is computed again", type=int)
+    add(
+        "--check-finite",
+        "name layer, step and sample of the first NaN or inf; several times slower",
+        action="store_true",
+    )
     p.add_argument("--out", metavar="DIR", help="where to write (default: a new folder in runs/)")
+    p.add_argument("--resume", metavar="DIR", help="go on with the run in DIR, to the bits of the run never stopped")
+    p.add_argument(
+        "--save-every", metavar="N", type=int, default=training.SAVE_EVERY,
+        help="batches between two checkpoints: what a killed run loses (default: %(default)s)",
+    )  # fmt: skip
     p.add_argument("--settings", metavar="FILE", help="a settings.json to run again; flags given beside it win")
     p.add_argument("--no-progress", action="store_true", help="no progress bar")
     p.add_argument("--no-plots", action="store_true", help="no pictures")

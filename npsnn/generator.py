@@ -214,14 +214,16 @@ class Generator:
         TypeError, ValueError
             A part is missing, or is not what `get_state` returns; the generator is then left as it was.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be what get_state() returned, got {type(state).__name__}")
         missing = [name for name in ("seed", "position", "key") if name not in state]
         if missing:
             raise ValueError(f"state has no {missing[0]!r}, expected 'seed', 'position' and 'key'")
-        key = np.asarray(state["key"])
+        key = _check.plain(state["key"], "state['key']")
         if key.dtype != np.uint32 or key.shape != (_WORDS,):
             raise ValueError(f"state['key'] is {key.dtype} {_check.shape_text(key.shape)}, expected uint32 ({_WORDS},)")
-        seed = _seed(_unwrap(state["seed"]))
-        position = _check.whole(_unwrap(state["position"]), "state['position']", 0)
+        seed = _seed(_unwrap(state["seed"], "state['seed']"))
+        position = _check.whole(_unwrap(state["position"], "state['position']"), "state['position']", 0)
         if position > _WORDS:
             raise ValueError(f"state['position'] must be at most {_WORDS}, got {position}")
         self._seed = seed
@@ -300,8 +302,8 @@ def _first_key(seed: int) -> Array:
     return np.array(key, dtype=np.uint32)
 
 
-def _unwrap(value: Any) -> Any:
-    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+def _unwrap(value: Any, name: str) -> Any:
+    return _check.plain(value, name).item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 def _float_dtype(dtype: Any) -> np.dtype[Any]:

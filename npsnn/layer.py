@@ -4,12 +4,13 @@ A layer holds no arrays: its parameters are an argument, its cache a return valu
 networks. Arrays are time first, (T, B, *features).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from npsnn import _check, backends
+from npsnn import _check, _free, backends
 from npsnn._check import Array
 from npsnn.backends import Backend
 from npsnn.generator import Generator
@@ -35,11 +36,11 @@ class Layer:
 
     def forward(self, x: Array, params: Params, *, backend: str = "reference") -> tuple[Array, Any]:
         """(y, cache) for x (..., *features); the cache is all that backward needs beside the parameters."""
-        backend = backends.resolve(backend)
+        backend, where = backends.resolve(backend), type(self).__name__
         x = self._door(x, "x", backend)
-        self.out_shape(x.shape, type(self).__name__)
-        self._check_params(params, x.dtype)
-        y, cache = self.run(x, params, backends.load(backend))
+        shape = self.out_shape(x.shape, where)
+        _free.require(math.prod(shape) * x.itemsize, f"{where}: an output of shape {shape}", "take a smaller input")
+        y, cache = self.run(x, self._checked_params(params, x.dtype), backends.load(backend))
         return np.asarray(y), cache
 
     def backward(
@@ -48,8 +49,8 @@ class Layer:
         """(dx, grads) for dy = dL/dy and the same parameters as in forward; grads has the keys of params."""
         backend = backends.resolve(backend)
         dy = self._door(dy, "dy", backend)
-        _check.shape(dy, self.y_shape(cache), "dy", type(self).__name__)
-        self._check_params(params, dy.dtype)
+        _check.shape(dy, self._y_shape(cache), "dy", type(self).__name__)
+        params = self._checked_params(params, dy.dtype)
         dx, grads = self.run_back(dy, cache, params, backends.load(backend), True)
         return np.asarray(dx), {name: np.asarray(d) for name, d in grads.items()}
 
@@ -75,23 +76,44 @@ class Layer:
         """The shape of the y that came with this cache."""
         raise NotImplementedError
 
-    def _check_params(self, params: Params, dtype: np.dtype[Any]) -> None:
-        """Refuse parameters of other names, shapes or dtypes than the layer and its input have."""
+    def _y_shape(self, cache: Any) -> Shape:
+        """`y_shape`; TypeError for what is no cache of this layer."""
+        try:
+            return self.y_shape(cache)
+        except (AttributeError, TypeError, ValueError, IndexError):
+            where = type(self).__name__
+            raise TypeError(f"{where}: cache must be what forward gave, got {type(cache).__name__}") from None
+
+    def _checked_params(self, params: Params, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """The parameters as an op takes them; refused where names, shapes or dtypes are not those they should be."""
         where, expected = type(self).__name__, self.param_shapes()
+        if not isinstance(params, Mapping):
+            raise TypeError(f"{where}: params must map names to arrays, got {type(params).__name__}")
         if set(params) != set(expected):
-            names, wanted = (", ".join(sorted(p)) or "none" for p in (params, expected))
+            names, wanted = (", ".join(sorted(map(str, p))) or "none" for p in (params, expected))
             raise ValueError(f"{where}: params are {names}, expected {wanted}")
+        checked = {}
         for name, shape in expected.items():
-            value = np.asarray(params[name])
+            value = _check.plain(params[name], name, where)
             _check.shape(value, shape, name, where)
-            if value.dtype != dtype and dtype.kind != "c":
+            own = value.dtype.newbyteorder("=")
+            if own != dtype and not (dtype.kind == "c" and own.kind in "fc"):
                 raise TypeError(f"{where}: {name} is {value.dtype}, the input is {dtype}")
+            _check.finite(value, name, where)
+            checked[name] = _check.in_order(value, own)
+        return checked
 
     def _door(self, x: Any, name: str, backend: str) -> Array:
-        """x as a finite float array; on the reference backend also as a complex one, for the proof's mode."""
+        """x as a finite float array of its own; on the reference backend also as a complex one, for the proof's mode.
+
+        Of its own, because a cache keeps it, and what becomes of the caller's must not change a backward.
+        """
         where = type(self).__name__
-        x = _check.plain(x, name, where)
-        if x.dtype == np.complex128 and backend == "reference":
-            _check.finite(x, name, where)
-            return np.ascontiguousarray(x)
-        return _check.array(x, x.dtype if x.dtype in _check.FLOATS else np.dtype(np.float32), name, where)
+        given = _check.plain(x, name, where)
+        dtype = given.dtype.newbyteorder("=")
+        if dtype == np.complex128 and backend == "reference":
+            own = _check.in_order(given, dtype)
+            _check.finite(own, name, where)
+        else:
+            own = _check.array(x, dtype if dtype in _check.FLOATS else np.dtype(np.float32), name, where)
+        return own.copy() if np.may_share_memory(own, given) else own

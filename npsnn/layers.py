@@ -85,16 +85,17 @@ class Conv2d(_Weighted):
         self.stride = _check.pair(stride, "stride", 1, "Conv2d")
         self.padding = _check.pair(padding, "padding", 0, "Conv2d")
         self.bias = _check.flag(bias, "bias", "Conv2d")
-        self.weight_shape = (self.out_channels, self.in_channels, *self.kernel_size)
+        self.weight_shape = _check.size((self.out_channels, self.in_channels, *self.kernel_size), "weight", "Conv2d")
         self.fan_in = self.in_channels * math.prod(self.kernel_size)
 
     def out_shape(self, shape: Shape, where: str = "Conv2d") -> Shape:
         """(..., O, H_out, W_out); the last three axes of `shape` must be this layer's channels, height and width."""
-        H_out, W_out = _spatial(self, shape, where)
-        if shape[-3] != self.in_channels:
+        if len(shape) >= 3 and shape[-3] != self.in_channels:
             channels = "1 channel" if shape[-3] == 1 else f"{shape[-3]} channels"
-            raise ValueError(f"{where}: input has {channels} (shape {shape}), weight expects {self.in_channels}")
-        return (*shape[:-3], self.out_channels, H_out, W_out)
+            last = "; channels come before height and width: np.moveaxis(x, -1, -3)"
+            hint = last if shape[-1] == self.in_channels else ""
+            raise ValueError(f"{where}: input has {channels} (shape {shape}), weight expects {self.in_channels}{hint}")
+        return (*shape[:-3], self.out_channels, *_spatial(self, shape, where))
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """y and the op's cache."""
@@ -137,15 +138,16 @@ class Linear(_Weighted):
         self.in_features = _check.whole(in_features, "in_features", 1, "Linear")
         self.out_features = _check.whole(out_features, "out_features", 1, "Linear")
         self.bias = _check.flag(bias, "bias", "Linear")
-        self.weight_shape = (self.out_features, self.in_features)
+        self.weight_shape = _check.size((self.out_features, self.in_features), "weight", "Linear")
         self.fan_in = self.in_features
 
     def out_shape(self, shape: Shape, where: str = "Linear") -> Shape:
         """(..., out_features)."""
         if not shape or shape[-1] != self.in_features:
             features = shape[-1] if shape else 0
+            hint = "; put a Flatten() before it" if math.prod(shape[2:]) == self.in_features else ""
             raise ValueError(
-                f"{where}: input has {features} features (shape {shape}), weight expects {self.in_features}"
+                f"{where}: input has {features} features (shape {shape}), weight expects {self.in_features}{hint}"
             )
         return (*shape[:-1], self.out_features)
 

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn import _check, _threads, backends, tiles
+from npsnn import _check, _free, _threads, backends, nonfinite, tiles
 from npsnn._check import Array
 from npsnn.generator import Generator
 from npsnn.layer import Layer
-from npsnn.layers import Flatten
+from npsnn.layers import Conv2d, Flatten
 from npsnn.neuron import Leaky, Remembers
 from npsnn.pairs import LeakyConvPool2d, pair_up
 from npsnn.parameters import FlatParams
@@ -50,6 +51,13 @@ class Tape(NamedTuple):
     static: bool  # x had no time axis, and was shown num_steps times
     out_shape: tuple[int, ...]  # of spk_rec
     state: State  # after the last step
+    x: Array | None = None  # (T or 1, B, *features), with check_finite: backward looks at every layer
+
+    @property
+    def before(self) -> tuple[Array | None, ...]:
+        """(B, *N) the membranes that it started from, one a neuron layer; None at rest."""
+        chunks = zip(*(chunk.blocks[0].before for chunk in self.chunks), strict=True)
+        return tuple(None if parts[0] is None else np.concatenate([np.asarray(U) for U in parts]) for parts in chunks)
 
     def neurons(self) -> dict[int, Neurons]:
         """Index -> what every neuron layer did, over all samples; computed again where the tape does not keep it."""
@@ -80,8 +88,11 @@ class Sequential:
     `dtype` is float32 or float64; `backend` is "reference" (NumPy, the law), "cpu" (Numba), "cuda" (a GPU) or
     "auto" ("cpu" where Numba is installed); `seed` is an int or a `Generator`, from which the weights are drawn as
     PyTorch draws them (C10). `memory_budget`, in bytes, bounds what a tape takes: where everything that backward needs
-    would take more, some of it is computed again; the bits are the same. Attributes: `layers`, `params`, `dtype`,
-    `backend`, `memory_budget`.
+    would take more, some of it is computed again; the bits are the same. `check_finite` is for finding out where a run
+    goes wrong: every layer's output, every membrane and every layer's gradient is looked at, and the first that is NaN
+    or inf (npsnn/nonfinite.py says which is first) is a ValueError that names layer, step and sample; the bits of a
+    finite run are the same, and it takes several times as long. Attributes: `layers`, `params`, `dtype`, `backend`,
+    `memory_budget`, `check_finite`.
 
     Example
     -------
@@ -104,6 +115,7 @@ class Sequential:
         backend: str = "auto",
         seed: int | Generator = 0,
         memory_budget: int | None = None,
+        check_finite: bool = False,
     ) -> None:
         if not layers:
             raise ValueError("Sequential: needs at least one layer")
@@ -111,13 +123,18 @@ class Sequential:
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: layer {i} is no layer of npsnn: {layer!r}")
         self.layers = tuple(layers)
-        if dtype is None or np.dtype(dtype) not in _check.FLOATS:
-            raise TypeError(f"Sequential: dtype must be float32 or float64, got {dtype and np.dtype(dtype)}")
-        self.dtype = np.dtype(dtype)
+        self.dtype = _dtype(dtype)
+        for i, layer in enumerate(layers):
+            if isinstance(layer, Leaky):
+                layer.check_dtype(self.dtype, self._where(i))
         self.backend = backends.resolve(backend)
         self._items = pair_up(self.layers, fuse=self.backend == "cpu")
         self.memory_budget = None if memory_budget is None else _check.whole(memory_budget, "memory_budget", 1)
+        self.check_finite = _check.flag(check_finite, "check_finite", "Sequential")
+        self._measured: tuple[Any, int, str] = (None, 0, "")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
+        n = sum(math.prod(shape) for layer in layers for shape in layer.param_shapes().values())
+        _free.require(n * self.dtype.itemsize, f"Sequential: a network of {n:,} parameters", "take smaller layers")
         self._params = FlatParams.pack([layer.init_params(generator, self.dtype) for layer in layers], self.dtype)
 
     # --- what a network does ---------------------------------------------------------------------------------------
@@ -140,10 +157,11 @@ class Sequential:
         and the argument, before any work is done.
         """
         x, T = self._door(x, num_steps)
-        params = self._sent()
-        spk_rec, mem_rec, after, run, chunks = self._forward(params, x.copy(), T, state, keep=True)
-        state = State(x.shape[1], after)
-        return spk_rec, mem_rec, Tape(self.layers, params, run, chunks, T, num_steps is not None, spk_rec.shape, state)
+        params, x = self._sent(), x.copy()
+        spk_rec, mem_rec, after, run, chunks = self._forward(params, x, T, state, keep=True)
+        state, kept = State(x.shape[1], after), x if self.check_finite else None
+        shape = spk_rec.shape
+        return spk_rec, mem_rec, Tape(self.layers, params, run, chunks, T, num_steps is not None, shape, state, kept)
 
     def backward(
         self,
@@ -164,6 +182,8 @@ class Sequential:
         dy, dmem = self._upstream(tape, dspk, dmem, dstate)
         lowest = 0 if input_grad or state_grad else self._lowest_with_params()
         up = tiles.Upstream(dy, dmem, tuple(self._checked_dstate(tape, dstate)), lowest, input_grad)
+        if tape.x is not None:
+            nonfinite.backward(tape.layers, tape.run, tape.x, tape.before, up)
         parts: list[tiles.Gradients] = [tiles.Gradients({}, None, ())] * len(tape.chunks)
 
         def work(begin: int, end: int) -> None:
@@ -204,7 +224,7 @@ class Sequential:
         """
         x, _ = self._door(x_t, 1, "x_t")
         spk_rec, mem_rec, U, _, _ = self._forward(self._lent(), x, 1, state, keep=False)
-        return (spk_rec[0], None if mem_rec is None else mem_rec[0]), State(state.batch_size, U)
+        return (spk_rec[0], None if mem_rec is None else mem_rec[0]), State(x.shape[1], U)
 
     def firing(self, tape: Tape) -> dict[str, Firing]:
         """`"2 Leaky"` -> (rate, silent) of every neuron layer in a tape, over all its samples."""
@@ -282,10 +302,11 @@ class Sequential:
             x, T = x[None], _check.whole(num_steps, "num_steps")
         else:
             T = x.shape[0] if x.ndim else 0
-        if x.ndim < 3:
-            expected = "(T, B, *features)" if num_steps is None else "(B, *features) with num_steps"
-            given = x.shape if num_steps is None else x.shape[1:]
-            raise ValueError(f"{name} has shape {given}, expected {expected}")
+        images = next((layer.image for layer in self.layers if not isinstance(layer, Leaky)), False)
+        if x.ndim < 3 or (images and x.ndim != 5):
+            channels = next((layer.in_channels for layer in self.layers if isinstance(layer, Conv2d)), None)
+            timed = num_steps is None
+            _check.axes(x.shape if timed else x.shape[1:], timed, images, channels, name)
         if 0 in x.shape:
             raise ValueError(f"{name} has shape {x.shape}: no step, no sample or no feature in it")
         return x, T
@@ -295,6 +316,7 @@ class Sequential:
     ) -> tuple[Array, Array | None, tuple[Array, ...], tiles.Run, tuple[tiles.Chunk, ...]]:
         """(spk_rec, mem_rec, membranes after the last step, the run, what its chunks keep), from x (T or 1, B, ...)."""
         before, shape = self._checked_state(x.shape, T, state)
+        self._check_memory(x.shape, T, shape, keep)
         run = self._run(params, x.shape, T if before else len(x))
         steps = run.cuts.steps[-1][1]
         fires = isinstance(self.layers[-1], Leaky)
@@ -306,6 +328,8 @@ class Sequential:
         if keep and self.memory_budget is not None:
             need = tiles.needs(run, x.shape, self.dtype)
             kept = tiles.kept_blocks(run, need, self.memory_budget, _threads.count())
+        if self.check_finite:
+            nonfinite.forward(self.layers, run, x, before)
         chunks: list[Any] = [None] * len(run.cuts.samples)
 
         def work(begin: int, end: int) -> None:
@@ -316,6 +340,37 @@ class Sequential:
         if steps != T:
             spk_rec = np.repeat(spk_rec, T, axis=0)
         return spk_rec, mem_rec, after, run, tuple(chunks)
+
+    def _check_memory(self, shape: tuple[int, ...], T: int, out_shape: tuple[int, ...], keep: bool) -> None:
+        """MemoryError where a call on x of `shape` (T or 1, B, *features) would take more than is free."""
+        before, need, what = self._measured
+        key = (shape, T, keep, self.memory_budget)
+        if key != before:  # it is the same in every step of a training run
+            need, what = self._memory(shape, T, out_shape, keep)
+            self._measured = (key, need, what)
+        if need > _free.SMALL:
+            budget = "set memory_budget=" if self.memory_budget is None else "set a smaller memory_budget="
+            advice = f"{budget}, take a smaller batch or TBPTT" if keep else "take a smaller batch or fewer steps"
+            _free.require(need, what, advice)
+
+    def _memory(self, shape: tuple[int, ...], T: int, out_shape: tuple[int, ...], keep: bool) -> tuple[int, str]:
+        """(bytes that such a call takes at least, of what)."""
+        recordings = math.prod((T, *out_shape[1:])) * self.dtype.itemsize
+        recordings *= 2 if isinstance(self.layers[-1], Leaky) else 1
+        need, what = recordings, f"the recording of T = {T}, B = {shape[1]}"
+        if keep and self.backend != "cuda":  # whose tape stands elsewhere
+            lead = tiles.lead_of(self._items, shape[0] != T or T == 1)
+            items, ops = self._items, backends.load(self.backend)
+            needs = tiles.needs(tiles.Run(items, (), (), ops, lead, tiles.Cuts((), ())), shape, self.dtype)
+            tape = needs.once + needs.step * T
+            need += tape if self.memory_budget is None else min(tape, self.memory_budget)
+            what = f"the tape of T = {T}, B = {shape[1]}"
+        for i, layer in enumerate(self.layers):
+            shape = layer.out_shape(shape)
+            one = math.prod(shape[2:]) * self.dtype.itemsize
+            if one > need:
+                need, what = one, f"{self._where(i)}: one output of shape {shape[2:]}"
+        return need, what
 
     def _lent(self) -> FlatParams:
         """The parameters, where the backend computes, for as long as nothing changes them."""
@@ -350,6 +405,8 @@ class Sequential:
     ) -> tuple[tuple[Array | None, ...], tuple[int, ...]]:
         """The membranes to start from, and the output's shape; what does not fit is refused before any work."""
         state = self.init_state(shape[1]) if state is None else state
+        if not isinstance(state, State):
+            raise TypeError(f"state must be what init_state, step or a tape gave, got {type(state).__name__}")
         if state.batch_size != shape[1]:
             raise ValueError(f"state is for {state.batch_size} samples, x has {shape[1]}")
         rest = self.init_state(shape[1]).U
@@ -375,6 +432,8 @@ class Sequential:
         """dspk and dmem, checked; dspk summed over time where the output was repeated (C12)."""
         if dspk is None and dmem is None and dstate is None:
             raise ValueError("backward: give dspk, dmem or both")
+        if not isinstance(tape, Tape):
+            raise TypeError(f"backward: tape must be what forward gave, got {type(tape).__name__}")
         if tape.layers != self.layers:
             raise ValueError("backward: the tape is of another network")
         fires = isinstance(self.layers[-1], Leaky)
@@ -396,6 +455,8 @@ class Sequential:
     def _checked_dstate(self, tape: Tape, dstate: Sequence[Array | None] | None) -> Sequence[Array | None]:
         if dstate is None:
             return (None,) * len(tape.state.U)
+        if not isinstance(dstate, Sequence):
+            raise TypeError(f"dstate must be a sequence of arrays, one a neuron layer, got {type(dstate).__name__}")
         if len(dstate) != len(tape.state.U):
             raise ValueError(f"dstate has {len(dstate)} entries, the network has {len(tape.state.U)} neuron layers")
         checked: list[Array | None] = []
@@ -410,6 +471,18 @@ class Sequential:
     def _lowest_with_params(self) -> int:
         """The lowest item that has parameters: backward need not go below it."""
         return next((k for k, (_, layer) in enumerate(self._items) if layer.param_shapes()), len(self._items))
+
+
+def _dtype(value: Any) -> np.dtype[Any]:
+    """float32 or float64."""
+    got = _check.said(value)
+    if value is not None:
+        with suppress(TypeError):  # of what is no dtype of NumPy
+            dtype: np.dtype[Any] = np.dtype(value)
+            got = str(dtype)
+            if dtype in _check.FLOATS:
+                return dtype
+    raise TypeError(f"Sequential: dtype must be float32 or float64, got {got}")
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

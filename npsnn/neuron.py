@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from npsnn import _check, backends
+from npsnn import _check, _free, backends
 from npsnn._check import Array
 from npsnn.backends import Backend
 from npsnn.generator import Generator
@@ -87,11 +87,12 @@ class Leaky(Remembers):
         self.beta = _constant(beta, "beta")
         self.threshold = _constant(threshold, "threshold")
         if ((self.beta < 0) | (self.beta > 1)).any():
-            raise ValueError(f"Leaky: beta must be in [0, 1], got {beta!r}")
+            raise ValueError(f"Leaky: beta must be in [0, 1], got {_check.said(beta)}")
         if (self.threshold <= 0).any():
-            raise ValueError(f"Leaky: threshold must be greater than 0, got {threshold!r}")
+            raise ValueError(f"Leaky: threshold must be greater than 0, got {_check.said(threshold)}")
         if reset_mechanism not in RESETS:
-            raise ValueError(f"Leaky: reset_mechanism must be one of {', '.join(RESETS)}, got {reset_mechanism!r}")
+            got = _check.said(reset_mechanism)
+            raise ValueError(f"Leaky: reset_mechanism must be one of {', '.join(RESETS)}, got {got}")
         if spike_grad is not None and not isinstance(spike_grad, Surrogate):
             raise TypeError(f"Leaky: spike_grad must be a surrogate, such as surrogate.atan(), got {spike_grad!r}")
         self.spike_grad = atan() if spike_grad is None else spike_grad
@@ -113,6 +114,17 @@ class Leaky(Remembers):
         if self.learn_threshold:
             params["threshold"] = self.threshold.astype(dtype)
         return params
+
+    def check_dtype(self, dtype: Any, where: str = "Leaky") -> None:
+        """ValueError where a constant would be another in `dtype`: a threshold 0 or inf, a surrogate's slope too."""
+        threshold = _check.said(self.threshold.tolist())
+        with np.errstate(over="ignore", under="ignore"):
+            theta, constants = self.threshold.astype(dtype), self.spike_grad.constants(np.dtype(dtype))
+        if not ((theta > 0) & np.isfinite(theta)).all():
+            raise ValueError(f"{where}: threshold is {threshold}, which is 0 or inf in {np.dtype(dtype)}")
+        given = (1, self.spike_grad.a, self.spike_grad.b)
+        if any(not np.isfinite(own) or (own == 0) != (value == 0) for own, value in zip(constants, given, strict=True)):
+            raise ValueError(f"{where}: a constant of {self.spike_grad} is 0 or inf in {np.dtype(dtype)}")
 
     def out_shape(self, shape: Shape, where: str = "Leaky") -> Shape:
         """The input's; beta and threshold must broadcast against its features."""
@@ -146,12 +158,20 @@ class Leaky(Remembers):
         T = len(x) if num_steps is None else _check.whole(num_steps, "num_steps", 1, "Leaky")
         if T != len(x) and len(x) != 1:
             raise ValueError(f"Leaky: x has {len(x)} steps (shape {x.shape}), num_steps is {T}")
-        self._check_params(params, x.dtype)
+        self.check_dtype(x.real.dtype)
+        out = (T, *x.shape[1:])
+        _free.require(2 * math.prod(out) * x.itemsize, f"Leaky: an output of shape {out}", "take fewer steps")
+        params = self._checked_params(params, x.dtype)
         if U_before is not None:
             U_before = self._door(U_before, "U_before", backend)
             _check.shape(U_before, x.shape[1:], "U_before", "Leaky")
         S, cache = self.fire(x, params, backends.load(backend), T, U_before)
         return np.asarray(S, x.dtype), cache
+
+    def y_shape(self, cache: Any) -> Shape:
+        """That of the membranes."""
+        shape: Shape = cache.U.shape
+        return shape
 
     def run(self, x: Array, params: Params, ops: Backend) -> tuple[Array, Any]:
         """S and the op's cache, as many steps as x has."""
@@ -194,10 +214,11 @@ class Leaky(Remembers):
         """(dI, grads) for dy = dL/dS and, where given, dmem = dL/dU."""
         backend = backends.resolve(backend)
         dy = self._door(dy, "dy", backend)
-        _check.shape(dy, cache.U.shape, "dy", "Leaky")
+        shape = self._y_shape(cache)
+        _check.shape(dy, shape, "dy", "Leaky")
         if dmem is not None:
             dmem = self._door(dmem, "dmem", backend)
-            _check.shape(dmem, cache.U.shape, "dmem", "Leaky")
+            _check.shape(dmem, shape, "dmem", "Leaky")
         dx, grads, _ = self.fire_back(dy, dmem, cache, backends.load(backend))
         return np.asarray(dx), {name: np.asarray(d) for name, d in grads.items()}
 
@@ -258,7 +279,7 @@ def _constant(value: Any, name: str) -> Array:
     """A neuron's constant as a float64 array of its own, finite."""
     array = _check.plain(value, name, "Leaky")
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"Leaky: {name} must be a number or an array of numbers, got {value!r}")
+        raise TypeError(f"Leaky: {name} must be a number or an array of numbers, got {_check.said(value)}")
     array = array.astype(np.float64)
     _check.finite(array, name, "Leaky")
     return array

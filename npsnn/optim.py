@@ -65,11 +65,16 @@ class Adam:
         return {**settings, "t": self.t, "m": self.m.copy(), "v": self.v.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state_dict()`, all or nothing; ValueError where it does not fit this network."""
+        """Take over a `state_dict()`, all or nothing; ValueError or TypeError where it does not fit this network."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"Adam state: must be a state_dict(), got {type(state).__name__}")
         expected = self.state_dict()
         if set(state) != set(expected):
-            raise ValueError(f"Adam state: has {', '.join(sorted(state))}, expected {', '.join(sorted(expected))}")
+            names = (", ".join(sorted(map(str, which))) for which in (state, expected))
+            raise ValueError("Adam state: has {}, expected {}".format(*names))
         t = _check.whole(state["t"], "t", 0, "Adam state")
+        if t >= 2**63:
+            raise ValueError(f"Adam state: t must be below 2**63, got a number of {t.bit_length()} bits")
         moments = []
         for name in ("m", "v"):
             a = _check.array(state[name], self.m.dtype, name, "Adam state")
@@ -77,7 +82,7 @@ class Adam:
             moments.append(a.copy())
         if (moments[1] < 0).any():
             raise ValueError("Adam state: v, a mean of squares, has a negative entry")
-        fresh = Adam(self.net, state["lr"], tuple(state["betas"]), state["eps"], state["weight_decay"])
+        fresh = Adam(self.net, state["lr"], state["betas"], state["eps"], state["weight_decay"])
         self.lr, self.betas, self.eps, self.weight_decay = fresh.lr, fresh.betas, fresh.eps, fresh.weight_decay
         self.t, (self.m, self.v) = t, moments
 

@@ -29,8 +29,10 @@ class NamedViews(dict[str, Array]):
         if value.dtype.kind not in "fiu":
             raise TypeError(f"{name} must be real numbers, got {value.dtype}")
         _check.shape(value, self[name].shape, name)
-        _check.finite(value, name)
-        self[name][...] = value
+        with np.errstate(over="ignore", under="ignore"):
+            own = value.astype(self[name].dtype)  # a copy, for it may be a view of what it is written to
+        _check.finite(own, name)
+        self[name][...] = own
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Assign to several names."""
@@ -101,6 +103,8 @@ class FlatParams:
 
     def flatten(self, grads: Mapping[str, Any]) -> Array:
         """Gradients laid out as the parameters are; ValueError for a missing, unknown, misshapen or non-finite one."""
+        if not isinstance(grads, Mapping):
+            raise TypeError(f"grads: must map names to arrays, got {type(grads).__name__}")
         missing = [name for name in self.names if name not in grads]
         if missing:
             raise ValueError(f"grads: no gradient for {', '.join(missing)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npsnn import _check
+from npsnn import _check, _free
 from npsnn._check import Array
 from npsnn.generator import Generator, as_generator
 
@@ -69,12 +69,14 @@ def rate(
         if num_steps is not None:
             raise ValueError(f"num_steps is the length of time-varying data; leave it out, got {num_steps}")
         _check_time_axis(p, "rate")
-        spikes = as_generator(seed).bernoulli(np.clip(p, 0, 1))
+        _require(first, p[:1], "rate")
+        spikes = as_generator(seed).bernoulli(np.asarray(np.clip(p, 0, 1)))
         return np.concatenate([np.zeros((first, *p.shape[1:]), p.dtype), spikes])
     if num_steps is None:
         raise ValueError("num_steps must be given for static data; for data with a time axis set time_var_input=True")
     steps = _steps(num_steps, first)
-    p = np.clip(p * gain + offset, 0, 1)
+    _require(steps, p, "rate")
+    p = np.asarray(np.clip(p * gain + offset, 0, 1))
     generator = as_generator(seed)
     spikes = np.empty((steps, *p.shape), p.dtype)
     for t in range(steps):
@@ -167,10 +169,14 @@ def latency(
     first = _check.whole(first_spike_time, "first_spike_time", 0)
     steps = None if num_steps is None else _steps(num_steps, first)
 
-    times = np.rint(_spike_times(x, steps, threshold, tau, first, normalize, linear, epsilon))
+    with np.errstate(all="ignore"):
+        times = np.rint(_spike_times(x, steps, threshold, tau, first, normalize, linear, epsilon))
+    if not np.isfinite(times).all():
+        raise ValueError(f"a spike's time is not finite: tau {tau} is too large, or threshold {threshold} too small")
     last = int(times.max())
     if steps is None:
         steps = last + 1
+    _require(steps, x, "latency")
     if last > steps - 1 and not bypass:
         raise ValueError(
             f"the last spike is at step {last}, num_steps {steps} ends at {steps - 1}: lower tau, set normalize=True, "
@@ -261,8 +267,15 @@ def _ramp(t: Array, times: Array, steps: int, on: float, off: float) -> Array:
 
 
 def _floats(data: Any, place: str) -> Array:
-    dtype = np.dtype(np.float64 if np.asarray(data).dtype == np.float64 else np.float32)
-    return _check.array(data, dtype, "data", f"spikegen.{place}").reshape(np.shape(data))
+    given = _check.plain(data, "data", f"spikegen.{place}").dtype.newbyteorder("=")
+    dtype = np.dtype(np.float64 if given == np.float64 else np.float32)
+    return _check.array(data, dtype, "data", f"spikegen.{place}")
+
+
+def _require(steps: int, x: Array, place: str) -> None:
+    """MemoryError where there is no room for so many steps of x."""
+    what = f"spikegen.{place}: a code of {steps:,} steps of shape {x.shape}"
+    _free.require(steps * x.nbytes, what, "take fewer steps")
 
 
 def _check_time_axis(x: Array, place: str) -> None:

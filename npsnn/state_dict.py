@@ -10,6 +10,8 @@ from npsnn._check import Array
 from npsnn.layer import Layer
 from npsnn.neuron import RESETS, Leaky
 
+WHERE = "state dict"
+
 
 class LoadResult(NamedTuple):
     """What `strict=False` left out."""
@@ -25,42 +27,66 @@ def match(
     dtype: np.dtype[Any],
     strict: bool,
 ) -> tuple[dict[str, Array], LoadResult]:
-    """(name -> checked array of the network's dtype, what is left out); ValueError or TypeError for what differs."""
+    """(name -> a copy of the network's dtype, what is left out); ValueError or TypeError for what differs."""
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"{WHERE}: must map names to arrays, got {type(mapping).__name__}")
     values: dict[str, Array] = {}
     unexpected: list[str] = []
+    expected = constants(layers)
     for name, value in mapping.items():
+        if not isinstance(name, str):
+            raise TypeError(f"{WHERE}: a name must be a string, got {name!r}")
         if name in params:
-            value = _check.array(value, dtype, name, "state dict")
-            _check.shape(value, params[name].shape, name, "state dict")
-            values[name] = value
-        elif not _is_same_neuron(name, value, layers, dtype):
+            value = _check.array(value, dtype, name, WHERE)
+            _check.shape(value, params[name].shape, name, WHERE)
+            values[name] = value.copy()  # it may be a view of the network that it is loaded into
+        elif name in expected:
+            _check_constant(name, value, expected[name], dtype)
+        else:
             unexpected.append(name)
     missing = [name for name in params if name not in values]
     if strict and (missing or unexpected):
         parts = [f"missing {', '.join(missing)}"] if missing else []
         parts += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
-        raise ValueError(f"state dict: {'; '.join(parts)}; the network has {', '.join(params) or 'no parameters'}")
+        raise ValueError(f"{WHERE}: {'; '.join(parts)}; the network has {', '.join(params) or 'no parameters'}")
     return values, LoadResult(missing, unexpected)
 
 
-def _is_same_neuron(name: str, value: Any, layers: Sequence[Layer], dtype: np.dtype[Any]) -> bool:
-    """Whether `name` is a constant of one of the network's neurons; ValueError where its value is another."""
-    index, _, key = name.partition(".")
-    layer = layers[int(index)] if index.isdecimal() and int(index) < len(layers) else None
-    if not isinstance(layer, Leaky):
-        return False
-    ours: dict[str, Any] = {
-        "beta": layer.beta,
-        "threshold": layer.threshold,
-        "graded_spikes_factor": 1.0,
-        "reset_mechanism_val": RESETS.index(layer.reset_mechanism),
-    }
-    if key not in ours:
-        return False
-    # Compared as float32 where either side is: snnTorch keeps 0.9 as its nearest float32.
-    theirs = np.asarray(value)
-    single = theirs.dtype == np.float32 or dtype == np.float32
-    a, b = (np.asarray(v, np.float32 if single else np.float64) for v in (theirs, ours[key]))
-    if not np.array_equal(a, np.broadcast_to(b, a.shape)):
-        raise ValueError(f"state dict: {name} is {theirs}, the network's {layer!r} has {ours[key]}")
-    return True
+def constants(layers: Sequence[Layer]) -> dict[str, Array]:
+    """What the neurons are, by the names of snnTorch's buffers; a learnable one has its first value here.
+
+    >>> constants([Leaky(0.5, reset_mechanism="zero")])["0.reset_mechanism_val"]
+    array(1)
+    """
+    found = {}
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Leaky):
+            found[f"{i}.beta"] = layer.beta
+            found[f"{i}.threshold"] = layer.threshold
+            found[f"{i}.graded_spikes_factor"] = np.array(1.0)
+            found[f"{i}.reset_mechanism_val"] = np.array(RESETS.index(layer.reset_mechanism))
+    return found
+
+
+def _check_constant(name: str, value: Any, ours: Array, dtype: np.dtype[Any]) -> None:
+    """ValueError or TypeError where a constant is another than the network's."""
+    theirs = _check.plain(value, name, WHERE)
+    if theirs.dtype.kind not in "fiu":
+        raise TypeError(f"{WHERE}: {name} is {theirs.dtype}, expected a number or an array of numbers")
+    # Compared in the coarser dtype of the two: snnTorch keeps 0.9 as its nearest float32.
+    coarser = theirs.dtype if theirs.dtype.kind == "f" and theirs.dtype.itemsize < dtype.itemsize else dtype
+    with np.errstate(over="ignore"):
+        a, b = theirs.astype(coarser), ours.astype(coarser)
+    try:
+        a, b = np.broadcast_arrays(a, b)
+        fits = a.size > 0
+    except ValueError:
+        fits = False
+    if not fits:
+        shapes = _check.shape_text(theirs.shape), _check.shape_text(ours.shape)
+        raise ValueError(f"{WHERE}: {name} has shape {shapes[0]}, the network's has {shapes[1]}")
+    if (a != b).any():
+        at = tuple(int(i) for i in np.argwhere(a != b)[0])
+        given, has = (np.broadcast_to(constant, a.shape)[at] for constant in (theirs, ours))
+        place = f" at {at}" if at else ""
+        raise ValueError(f"{WHERE}: {name} is {given!s}{place}, the network's is {has!s}")

@@ -222,7 +222,7 @@ class StochasticSurrogate(Surrogate):
 
 def _real_array(x: Any) -> Array:
     """Any real number or array as a float array; complex is refused."""
-    x = np.asarray(x)
+    x = _check.plain(x, "x", "a surrogate's derivative")
     if x.dtype.kind not in "fiub":
         raise TypeError(f"a surrogate's derivative takes real numbers, got {x.dtype}")
     return np.asarray(x, dtype=x.dtype if x.dtype.kind == "f" else np.float64)

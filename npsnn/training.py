@@ -1,19 +1,21 @@
-"""The main job: snnTorch's sixth tutorial, trained and recorded (floor 4)."""
+"""The main job: snnTorch's sixth tutorial, trained, recorded, and gone on with after any stop (floor 4)."""
 
 import csv
+import difflib
+import hashlib
 import json
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import npsnn
-from npsnn import _check, _files, backprop, checkpoint, data, surrogate
+from npsnn import _check, _files, backprop, checkpoint, data, health, surrogate
 from npsnn import functional as SF
 from npsnn.generator import Generator
 from npsnn.layers import Conv2d, Flatten, Linear, MaxPool2d
@@ -30,6 +32,14 @@ LOSSES = {
 }
 IMAGE = (1, 28, 28)
 CLASSES = 10
+SAVE_EVERY = 50  # batches: a save takes about a twentieth of a step
+MAY_CHANGE = (
+    "epochs",
+    "data",
+    "backend",
+    "memory_budget",
+    "check_finite",
+)  # when a run goes on; the rest would make it another
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Settings:
     dtype: str = "float32"
     backend: str = "auto"
     memory_budget: int | None = None  # bytes that a training step's tape may take
+    check_finite: bool = False  # look at every layer, to find out where a run goes wrong
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
@@ -66,7 +77,9 @@ class Settings:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"settings: {', '.join(unknown)} unknown; there are {', '.join(sorted(known))}")
+            near = difflib.get_close_matches(unknown[0], known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            raise ValueError(f"settings: {', '.join(unknown)} unknown; {hint}")
         typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**typed)
 
@@ -81,6 +94,7 @@ class Epoch(NamedTuple):
     test_accuracy: float
     seconds: float
     firing: dict[str, Firing]  # of the epoch's last training batch
+    notes: tuple[str, ...] = ()  # what is wrong in that batch, and what to try
 
     def line(self, epochs: int) -> str:
         """The line for the terminal."""
@@ -96,9 +110,19 @@ class Epoch(NamedTuple):
         note = "; the output layer is silent, so every answer is class 0" if last.rate == 0 else ""
         return "  firing rate: " + ", ".join(parts) + note
 
+    def lines(self, epochs: int) -> list[str]:
+        """All that there is to say of it."""
+        return [self.line(epochs), self.firing_line(), *(f"  note: {note}" for note in self.notes)]
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Epoch":
+        """From JSON's types."""
+        firing = {name: Firing(*fired) for name, fired in values["firing"].items()}
+        return cls(**{**values, "firing": firing, "notes": tuple(values["notes"])})
+
     def row(self) -> dict[str, float]:
         """The row for history.csv."""
-        row: dict[str, float] = {k: v for k, v in self._asdict().items() if k != "firing"}
+        row: dict[str, float] = {k: v for k, v in self._asdict().items() if k not in ("firing", "notes")}
         for name, f in self.firing.items():
             row[f"rate {name}"], row[f"silent {name}"] = f.rate, f.silent
         return row
@@ -110,6 +134,8 @@ def build(settings: Settings, seed: int | Generator) -> Sequential:
     >>> build(Settings(), 0).flat_params.size
     29826
     """
+    if not isinstance(settings.channels, tuple) or len(settings.channels) != 2:
+        raise ValueError(f"channels must be a pair, got {settings.channels!r}")
     c1, c2 = settings.channels
 
     def neuron() -> Leaky:
@@ -125,21 +151,40 @@ def build(settings: Settings, seed: int | Generator) -> Sequential:
         shape = layer.out_shape(shape, f"{i} {type(layer).__name__}")
     layers = [*body, Linear(shape[-1], CLASSES), neuron()]
     return Sequential(
-        *layers, dtype=settings.dtype, backend=settings.backend, seed=seed, memory_budget=settings.memory_budget
-    )
+        *layers, dtype=settings.dtype, backend=settings.backend, seed=seed, memory_budget=settings.memory_budget,
+        check_finite=settings.check_finite,
+    )  # fmt: skip
+
+
+@dataclass
+class Progress:
+    """The epoch under way: what its batches came to so far."""
+
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    firing: dict[str, Firing] = field(default_factory=dict)  # of its last batch, once that is done
+    notes: tuple[str, ...] = ()  # likewise
+
+
+class StoppedError(Exception):
+    """The run was asked to stop, and is saved as far as it had come."""
 
 
 class Run:
     """One training run: network, optimiser, data and loss from settings, an epoch at a time.
 
-    Network and training loader share one generator, as a PyTorch program's do after `torch.manual_seed(seed)`.
+    Network and training loader share one generator, as a PyTorch program's do after `torch.manual_seed(seed)`. What
+    `state` says and `load` takes over is all that decides how it goes on.
     """
 
     def __init__(self, settings: Settings) -> None:
-        if settings.loss not in LOSSES:
+        if not isinstance(settings.loss, str) or settings.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {settings.loss!r}")
         _check.whole(settings.epochs, "epochs")
         _check.whole(settings.num_steps, "num_steps")
+        if settings.data is not None and not isinstance(settings.data, str):
+            raise TypeError(f"data must be a folder's name, got {settings.data!r}")
         self.settings = settings
         self.criterion = LOSSES[settings.loss]()
         generator = Generator(settings.seed)
@@ -151,58 +196,237 @@ class Run:
         )
         if len(self.train) == 0:
             raise ValueError(f"batch_size {settings.batch_size} is more than the {len(self.train.dataset)} images")
+        self.history: list[Epoch] = []
+        self.progress = Progress()
+        self.other_versions: list[tuple[str, str, str]] = []  # (name, then, now) of what computed the part before
 
-    def epoch(self, number: int, on_batch: Callable[[backprop.Batch], None] = lambda batch: None) -> Epoch:
-        """Train on every batch once, then test."""
+    def epoch(
+        self, on_batch: Callable[[backprop.Batch], None] = lambda batch: None, stop: Callable[[], bool] = lambda: False
+    ) -> Epoch:
+        """Train on what is left of the epoch's batches, then test.
+
+        StoppedError where `stop()` is True between two batches; the next call goes on from there.
+        """
+        for batch in self._batches():
+            on_batch(batch)
+            if stop():
+                batch.settle()
+                raise StoppedError
+        start, now = time.perf_counter(), self.progress
+        test_loss, test_accuracy = evaluate(self.net, self.test, self.settings.num_steps, self.criterion, stop)
+        train = float(np.mean(now.losses)), float(np.mean(now.accuracies))
+        seconds = now.seconds + time.perf_counter() - start
+        epoch = Epoch(len(self.history) + 1, *train, test_loss, test_accuracy, seconds, now.firing, now.notes)
+        self.history.append(epoch)
+        self.progress = Progress()
+        return epoch
+
+    def _batches(self) -> Iterator[backprop.Batch]:
+        now = self.progress
+        if len(now.losses) == len(self.train):
+            return
         start = time.perf_counter()
-        losses, accuracies = [], []
         for batch in backprop.batches(
             self.net, self.train, self.optimizer, self.criterion, self.settings.num_steps, time_var=False
         ):
-            losses.append(batch.loss)
-            accuracies.append(SF.accuracy_rate(batch.spk_rec, batch.targets))
-            on_batch(batch)
-        firing = self.net.firing(batch.tape)
-        test_loss, test_accuracy = evaluate(self.net, self.test, self.settings.num_steps, self.criterion)
-        train = float(np.mean(losses)), float(np.mean(accuracies))
-        return Epoch(number, *train, test_loss, test_accuracy, time.perf_counter() - start, firing)
+            now.losses.append(batch.loss)
+            now.accuracies.append(SF.accuracy_rate(batch.spk_rec, batch.targets))
+            if len(now.losses) == len(self.train):
+                now.firing, now.notes = self.net.firing(batch.tape), self._notes(batch)
+            start, now.seconds = time.perf_counter(), now.seconds + time.perf_counter() - start
+            yield batch
+
+    def _notes(self, batch: backprop.Batch) -> tuple[str, ...]:
+        on, last = self.criterion.on, len(self.net.layers) - 1
+        rec = batch.spk_rec if on == "spk" else batch.tape.neurons()[last].U
+        _, d = self.criterion.value_and_grad(rec, batch.targets)
+        return tuple(health.notes(self.net, batch.tape, **{f"d{on}": d}))
+
+    def state(self) -> dict[str, Any]:
+        """Beside network and optimiser, what decides how the run goes on, and what it came to so far."""
+        now = self.progress
+        return {
+            "settings": asdict(self.settings),
+            "versions": versions(),
+            "backend": self.net.backend,
+            "images": self.images(),
+            "epoch": len(self.history),
+            "history": [epoch._asdict() for epoch in self.history],
+            "loader": self.train.state_dict(),
+            "losses": np.array(now.losses),
+            "accuracies": np.array(now.accuracies),
+            "seconds": now.seconds,
+            "firing": [[name, *fired] for name, fired in now.firing.items()],
+            "notes": list(now.notes),
+        }
+
+    def load(self, saved: dict[str, Any], where: str) -> None:
+        """Go to where `checkpoint.load` found another run of these settings; ValueError where that cannot be."""
+        for name, ours in (("backend", self.net.backend), ("images", self.images())):
+            if saved[name] != ours:
+                theirs = saved[name]
+                what = {
+                    "backend": f"was computed by {theirs!r}, this would be {ours!r}, whose bits differ; give --backend",
+                    "images": "was trained on other images than these",
+                }
+                raise ValueError(f"{where}: {what[name]}")
+        now = Progress(
+            saved["losses"].tolist(), saved["accuracies"].tolist(), float(saved["seconds"]),
+            {name: Firing(rate, silent) for name, rate, silent in saved["firing"]}, tuple(saved["notes"]),
+        )  # fmt: skip
+        history = [Epoch.of(values) for values in saved["history"]]
+        if not len(now.losses) == len(now.accuracies) <= len(self.train):
+            raise ValueError(f"{where}: {len(now.losses)} batches of an epoch of {len(self.train)}")
+        checkpoint.put(saved, self.net, self.optimizer, where)
+        self.train.load_state_dict(saved["loader"])
+        self.history, self.progress = history, now
+        then, today = saved["versions"], versions()
+        self.other_versions = [(n, then.get(n, "not there"), v) for n, v in today.items() if then.get(n) != v]
+
+    def images(self) -> str:
+        """The SHA-256 of all images and labels."""
+        sha = hashlib.sha256()
+        for dataset in (self.train.dataset, self.test.dataset):
+            sha.update(dataset.data.tobytes())
+            sha.update(dataset.targets.tobytes())
+        return sha.hexdigest()
 
 
-def evaluate(net: Sequential, loader: data.DataLoader, num_steps: int, criterion: SF.Loss) -> tuple[float, float]:
-    """(loss, accuracy) over every sample of `loader`, each counted once."""
+def evaluate(
+    net: Sequential,
+    loader: data.DataLoader,
+    num_steps: int,
+    criterion: SF.Loss,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[float, float]:
+    """(loss, accuracy) over every sample of `loader`, each counted once. StoppedError where `stop()` is True."""
     loss, right, samples = 0.0, 0.0, 0
     for x, targets in loader:
         spk_rec, mem_rec = net(np.asarray(x, net.dtype), num_steps)
         loss += len(x) * criterion(spk_rec if criterion.on == "spk" else mem_rec, targets)
         right += len(x) * SF.accuracy_rate(spk_rec, targets)
         samples += len(x)
+        if stop():
+            raise StoppedError
     return loss / samples, right / samples
 
 
 def restore(path: str | os.PathLike[str], backend: str = "auto") -> tuple[Sequential, Settings]:
     """The network of a checkpoint that `record` wrote, and its settings."""
     saved = checkpoint.load(path)
-    if "settings" not in saved:
-        raise ValueError(f"{os.fspath(path)}: holds no settings, so it is not of `npsnn train`")
-    settings = Settings.from_dict({**saved["settings"], "backend": backend})
+    settings = replace(_settings_of(saved, os.fspath(path)), backend=backend)
     net = build(settings, settings.seed)
-    net.load_state_dict(saved["net"])
+    checkpoint.put(saved, net, None, os.fspath(path))
     return net, settings
 
 
-def record(run: Run, folder: Path, on_batch: Callable[[backprop.Batch], None]) -> Iterator[Epoch]:
-    """Train all epochs; after each, the checkpoint and history.csv are those of the epochs done."""
+def resume(folder: Path, changed: dict[str, Any]) -> Run:
+    """The run that `record` wrote into `folder`, where it stands, with the settings that are `changed`.
+
+    ValueError where there is none, and for a change that would make it another run. A run that was stopped before its
+    first checkpoint stands at its beginning.
+    """
+    path = folder / "checkpoint.npz"
+    if not path.exists():
+        if (folder / "settings.json").exists():
+            return Run(_changed(settings_file(folder / "settings.json"), changed, folder))
+        raise ValueError(f"{folder} holds no run to go on with; start one: npsnn train --out {folder}")
+    saved = checkpoint.load(path)
+    run = Run(_changed(_settings_of(saved, str(path)), changed, folder))
+    if "backend" in changed:
+        saved["backend"] = run.net.backend
+    try:
+        run.load(saved, str(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a state that a run can go on from: {error}") from None
+    return run
+
+
+def settings_file(path: str | os.PathLike[str]) -> Settings:
+    """The settings of a settings.json; ValueError for what is none."""
+    try:
+        text = _files.read(path, 2**20, "a settings file").decode("utf-8")
+        loaded = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        return Settings.from_dict(dict(loaded.get("settings", loaded)))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)}: not a settings file: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} is there twice")
+        found[name] = value
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _settings_of(saved: dict[str, Any], where: str) -> Settings:
+    if not isinstance(saved.get("settings"), dict):
+        raise ValueError(f"{where}: holds no settings, so it is not of `npsnn train`")
+    return Settings.from_dict(saved["settings"])
+
+
+def _changed(settings: Settings, changed: dict[str, Any], folder: Path) -> Settings:
+    """The settings with the changes that leave the run what it is."""
+    other = replace(settings, **changed)
+    different = [
+        f"{name} {getattr(settings, name)} -> {getattr(other, name)}"
+        for name in (f.name for f in fields(Settings))
+        if name not in MAY_CHANGE and getattr(settings, name) != getattr(other, name)
+    ]
+    if different:
+        raise ValueError(f"{folder}: the run would be another with {', '.join(different)}; leave it out, or start anew")
+    return other
+
+
+def record(
+    run: Run,
+    folder: Path,
+    on_batch: Callable[[backprop.Batch], None] = lambda batch: None,
+    *,
+    save_every: int = SAVE_EVERY,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Epoch]:
+    """Train what is left of all epochs, in `folder`: settings.json, checkpoint.npz, history.csv, log.txt.
+
+    The checkpoint is written at the start, every `save_every` batches, at the end of an epoch's batches, after its
+    test, and when `stop()` turns True, which raises StoppedError; so a run can go on from it at any time (`resume`).
+    """
+
+    def save() -> None:
+        if np.isfinite(run.net.flat_params).all():  # else the last checkpoint is the one to keep
+            checkpoint.save(folder / "checkpoint.npz", run.net, run.optimizer, **run.state())
+
+    def after(batch: backprop.Batch) -> None:
+        on_batch(batch)
+        done = len(run.progress.losses)
+        if done % save_every == 0 or done == len(run.train):
+            batch.settle()
+            save()
+
+    folder.mkdir(parents=True, exist_ok=True)
     settings = {"settings": asdict(run.settings), "versions": versions()}
     _write_text(folder / "settings.json", json.dumps(settings, indent=2) + "\n")
-    rows: list[dict[str, float]] = []
-    for number in range(1, run.settings.epochs + 1):
-        epoch = run.epoch(number, on_batch)
-        rows.append(epoch.row())
-        checkpoint.save(
-            folder / "checkpoint.npz", run.net, run.optimizer,
-            epoch=number, settings=asdict(run.settings), generator=run.train.generator.get_state(),
-        )  # fmt: skip
-        _write_history(folder / "history.csv", rows)
+    save()
+    _write_reports(run, folder)
+    while len(run.history) < run.settings.epochs:
+        try:
+            epoch = run.epoch(after, stop)
+        except StoppedError:
+            save()
+            raise
+        except backprop.DivergedError as error:
+            save()
+            found = f"{error}; {health.after_failure(str(error))}"
+            _write_reports(run, folder, f"epoch {len(run.history) + 1}: {found}")
+            raise backprop.DivergedError(found) from None
+        save()
+        _write_reports(run, folder)
         yield epoch
 
 
@@ -228,17 +452,21 @@ def installed(package: str) -> str:
         return "not installed"
 
 
-def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
+def _write_reports(run: Run, folder: Path, *more: str) -> None:
+    """history.csv and log.txt, for a person: all that is in them is in the checkpoint too."""
     lines: list[str] = []
 
     class Lines:
         def write(self, line: str) -> None:
             lines.append(line)
 
-    writer = csv.DictWriter(Lines(), fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    _write_text(path, "".join(lines))
+    if run.history:
+        writer = csv.DictWriter(Lines(), fieldnames=list(run.history[0].row()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(epoch.row() for epoch in run.history)
+        _write_text(folder / "history.csv", "".join(lines))
+    log = [line for epoch in run.history for line in epoch.lines(run.settings.epochs)]
+    _write_text(folder / "log.txt", "".join(f"{line}\n" for line in (*log, *more)))
 
 
 def _write_text(path: Path, text: str) -> None:

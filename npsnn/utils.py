@@ -1,4 +1,4 @@
-"""Smaller and split datasets, as ``snntorch.utils`` has them, but new: what comes in stays. And checkpoints."""
+"""Smaller and split datasets, as ``snntorch.utils`` has them, but new: what comes in stays. And saved networks."""
 
 from typing import Any
 
@@ -7,9 +7,12 @@ import numpy as np
 from npsnn import _check
 from npsnn._check import Array
 from npsnn.checkpoint import load as load
+from npsnn.checkpoint import restore as restore
 from npsnn.checkpoint import save as save
 from npsnn.data.loader import pair
 from npsnn.data.mnist import ImageDataset
+from npsnn.safetensors_file import load_safetensors as load_safetensors
+from npsnn.safetensors_file import save_safetensors as save_safetensors
 
 Dataset = ImageDataset | tuple[Array, Array]
 

@@ -3,13 +3,17 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from npsnn import _buffers
 
+ROOT = Path(__file__).parents[1]
 BIG = _buffers.SMALL // 8  # of float64
 
 
@@ -146,3 +150,23 @@ def test_threads_do_not_get_the_same_memory():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_arrays_that_live_until_python_ends_do_not_complain():
+    """In a ring with what a script holds, they are given back when nothing can be imported any more."""
+    program = """
+import numpy as np
+from npsnn import _buffers
+
+class Holder:
+    pass
+
+def kept():
+    return a
+
+h = Holder()
+h.itself, h.arrays = h, [_buffers.empty((1000, 1000), np.float32) for _ in range(3)]
+a = _buffers.empty((1000, 1000), np.float32)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,10 +3,8 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +46,13 @@ def test_train_prints_a_line_an_epoch_with_three_numbers(finished):
         for name in ("train loss", "train accuracy", "test accuracy"):
             assert float(line.split(name)[1].split()[0].strip("%,")) > 0
     assert "firing rate: 2 Leaky 0." in finished[1] and "% silent)" in finished[1]
-    assert "mine: checkpoint.npz, history.csv, settings.json" in finished[1]
+    assert "mine: checkpoint.npz, history.csv, log.txt, settings.json" in finished[1]
 
 
 def test_train_leaves_what_is_needed_to_run_it_again(finished, tmp_path):
     folder = finished[0]
-    assert {p.name for p in folder.iterdir()} == {"checkpoint.npz", "history.csv", "settings.json"}
+    assert {p.name for p in folder.iterdir()} == {"checkpoint.npz", "history.csv", "log.txt", "settings.json"}
+    assert all(line in finished[1] for line in (folder / "log.txt").read_text().splitlines())
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["settings"]["seed"] == 4 and settings["versions"]["numpy"] == np.__version__
     with open(folder / "history.csv") as file:
@@ -80,7 +79,10 @@ def test_eval_gives_the_last_epochs_test_accuracy(finished):
 def test_nothing_is_written_over(finished):
     done = run("train", *SMALL, "--out", str(finished[0]), cwd=finished[0])
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"npsnn: {finished[0]} holds a run already; give another --out\n"
+    folder = finished[0]
+    assert (
+        done.stderr == f"npsnn: {folder} holds a run already; give another --out, or go on with it: --resume {folder}\n"
+    )
 
 
 def test_the_pictures(tmp_path):
@@ -95,24 +97,6 @@ def test_the_pictures(tmp_path):
         assert movie.format == "GIF"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-def test_ctrl_c_leaves_the_checkpoint_of_the_last_finished_epoch(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-u", "-m", "npsnn", "train", *SMALL, "--epochs", "500", "--no-plots", "--out", "c"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        seen = ""
-        while "epoch 2/500" not in seen:
-            seen += process.stdout.readline()
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
-    assert process.returncode == 130
-    epochs = len([line for line in (seen + rest).splitlines() if line.startswith("epoch")])
-    assert f"stopped in epoch {epochs + 1}: the checkpoint is that of epoch {epochs}" in rest
-    assert checkpoint.load(tmp_path / "c" / "checkpoint.npz")["epoch"] == epochs
-    assert not [p for p in (tmp_path / "c").iterdir() if "part" in p.name]
-
-
 ERRORS = [
     (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
     (["train", "--beta", "2"], "Leaky: beta must be in [0, 1], got 2.0"),
@@ -122,8 +106,8 @@ ERRORS = [
     (["train", "--num-steps", "0"], "num_steps must be at least 1, got 0"),
     (["train", "--kernel-size", "29"], "0 Conv2d: kernel (29, 29) does not fit input 28x28"),
     (["train", "--data", "nowhere"], "nowhere"),
-    (["train", "--settings", "nowhere.json"], "nowhere.json: No such file or directory"),
-    (["eval", "nowhere.npz"], "nowhere.npz: No such file or directory"),
+    (["train", "--settings", "nowhere.json"], "nowhere.json does not exist"),
+    (["eval", "nowhere.npz"], "nowhere.npz does not exist"),
 ]
 
 
@@ -164,7 +148,7 @@ def test_a_reader_who_has_gone_is_no_error(tmp_path):
         f"{sys.executable} -m npsnn info | head -n 1",
         shell=True, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT},
     )  # fmt: skip
-    assert "Traceback" not in pipe.stderr
+    assert "Traceback" not in pipe.stderr and "Exception ignored" not in pipe.stderr
 
 
 def test_defaults_are_the_tutorials():
@@ -181,5 +165,54 @@ def test_defaults_are_the_tutorials():
 
 
 def test_settings_refuse_a_name_they_do_not_know():
-    with pytest.raises(ValueError, match="settings: learnig_rate unknown"):
-        training.Settings.from_dict({"learnig_rate": 1})
+    with pytest.raises(ValueError, match=r"settings: num_step unknown; did you mean num_steps\?"):
+        training.Settings.from_dict({"num_step": 1})
+    with pytest.raises(ValueError, match="settings: xyz unknown; there are backend, batch_size, beta"):
+        training.Settings.from_dict({"xyz": 1})
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{", "not a settings file: Expecting property name"), ("[]", "not a settings file"), ("3", "not a settings file"),
+    ('{"lr": 1, "lr": 2}', "not a settings file: lr is there twice"), ('{"lr": NaN}', "file: NaN is no number of JSON"),
+    ('{"settings": 3}', "not a settings file"), ("[" * 100_000, "not a settings file"),
+    ('{"settings": {"lr": "1e-3"}}', "Adam: lr must be a number, got '1e-3'"),
+    ('{"settings": {"epochs": 1.0}}', "epochs must be an integer, got 1.0"),
+    ('{"settings": {"channels": 3}}', "channels must be a pair, got 3"),
+    ('{"settings": {"dtype": "float16"}}', "dtype must be float32 or float64, got float16"),
+    ('{"settings": {"dtype": "x"}}', "dtype must be float32 or float64, got 'x'"),
+    ('{"settings": {"loss": []}}', "loss must be one of ce_rate_loss"),
+    ('{"settings": {"seed": -1}}', "seed must be at least 0, got -1"),
+    ('{"settings": {"data": 3}}', "data must be a folder's name, got 3"),
+])  # fmt: skip
+def test_a_settings_file_that_is_none(tmp_path, capsys, text, message):
+    (tmp_path / "settings.json").write_text(text)
+    assert cli.main(["train", "--settings", str(tmp_path / "settings.json"), "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_first_step_that_takes_long_is_explained(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("numba", reason="nothing is compiled without it")
+    monkeypatch.setattr(cli, "PATIENCE", 0.0)
+    arguments = [*SMALL, "--epochs", "1", "--no-plots", "--out", str(tmp_path / "run")]
+    arguments[arguments.index("reference")] = "cpu"
+    assert cli.main(["train", *arguments]) == 0
+    assert "compiling the kernels, which takes some 20 s the first time\n" in capsys.readouterr().err
+    assert cli.main(["train", *arguments[:-1], str(tmp_path / "another"), "--backend", "reference"]) == 0
+    assert "compiling" not in capsys.readouterr().err
+
+
+def test_a_name_that_the_terminal_has_not(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "npsnn", "train", *SMALL, "--epochs", "1", "--no-plots", "--out", "grün"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=300)
+    assert done.returncode == 0 and b"gr\\xfcn: checkpoint.npz" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="is a POSIX shell's way to close an output")
+def test_an_output_that_is_closed_from_the_start(tmp_path):
+    command = f"{sys.executable} -m npsnn info >&-"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONPATH": ROOT}
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,12 +1,13 @@
 """Every error that the API promises: its type, its words, that nothing was done, and that nothing that came in changed."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import npsnn
-from npsnn import backprop, data, optim, surrogate, utils
+from npsnn import backprop, data, optim, spikegen, surrogate, utils
 from npsnn import functional as SF
 
 F32 = np.float32
@@ -33,6 +34,30 @@ def wrong_channels():
     """The message that the interface quotes: one channel arrives where twelve are expected."""
     return npsnn.Conv2d(12, 64, 5).out_shape((50, 128, 1, 12, 12), "3 Conv2d")
 
+
+def late_convolution():
+    """A convolution to which a dense layer is put through."""
+    return npsnn.Sequential(npsnn.Linear(28, 28), npsnn.Conv2d(1, 1, 3), backend="reference")
+
+
+class Tensor:
+    """As a tensor of PyTorch that requires grad."""
+
+    requires_grad = True
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
+
+class OnDevice:
+    """As an array of CuPy."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.\nPlease use `.get()`.")
+
+
+LINEAR = {"weight": np.ones((2, 3), F32), "bias": np.ones(2, F32)}
+HUGE = 10**18
 
 X = np.ones((4, 3), F32)
 REC = np.zeros((5, 4, 2), F32)
@@ -92,6 +117,36 @@ CASES = [
     (lambda: net().step(X.astype(float), net().init_state(4)), TypeError, "x_t is float64, the network computes in float32"),
     (lambda: net().step(nan_at((4, 3), 1, 2), net().init_state(4)), ValueError, "x_t has 1 NaN"),
     (lambda: net().step(np.ones((4, 7), F32), net().init_state(4)), ValueError, "0 Linear: input has 7 features"),
+    (lambda: net()([[1.0, 2.0, 3.0]], 5), TypeError, "x is float64, the network computes in float32: that would lose digits; "
+     "convert it: np.asarray(x, np.float32)"),
+    (lambda: net()(np.array([["a"] * 3]), 5), TypeError, "x is <U1, expected float32"),
+    (lambda: net()(np.zeros((4, 3), "M8[s]"), 5), TypeError, "x is datetime64[s], expected float32"),
+    (lambda: net()(np.zeros(4, [("a", F32)]), 5), TypeError, "x is [('a', '<f4')], expected float32"),
+    (lambda: net()(np.array([[1, "2", 3]], object), 5), TypeError, "x is object, expected float32; it holds '2'"),
+    (lambda: net()(Tensor(), 5), TypeError, "x requires grad, which no array can; pass its .detach()"),
+    (lambda: net()(OnDevice(), 5), TypeError, "x is not an array: Implicit conversion to a NumPy array is not allowed. Please "
+     "use `.get()`."),
+    # axes: what to write where that can be told
+    (lambda: net()(X[0], 5), ValueError, "expected (B, *features) with num_steps; add a batch axis: x[None]"),
+    (lambda: net().step(X[0], net().init_state(1)), ValueError, "x_t has shape (3,), expected (B, *features); add a batch axis: "
+     "x_t[None]"),
+    (lambda: net()(X), ValueError, "expected (T, B, *features); where it has no time axis give num_steps, where it has no batch "
+     "axis x[:, None]"),
+    (lambda: net()(F32(1), 5), ValueError, "x has shape (), expected (B, *features) with num_steps"),
+    (lambda: tutorial()(np.ones((1, 28, 28), F32), 5), ValueError, "x has shape (1, 28, 28), expected (B, channels, height, width) "
+     "with num_steps; add a batch axis: x[None]"),
+    (lambda: tutorial()(np.ones((9, 28, 28), F32), 5), ValueError, "with num_steps; add a channel axis: np.expand_dims(x, -3)"),
+    (lambda: tutorial()(np.ones((5, 9, 28, 28), F32)), ValueError, "expected (T, B, channels, height, width); add a channel axis: "
+     "np.expand_dims(x, -3)"),
+    (lambda: tutorial()(np.ones((9, 1, 28, 28), F32)), ValueError, "x has shape (9, 1, 28, 28), expected (T, B, channels, height, "
+     "width); where it has no time axis give num_steps"),
+    (lambda: tutorial()(np.ones((5, 9, 1, 28, 28), F32), 5), ValueError, "with num_steps; where it has a time axis, leave num_steps "
+     "out"),
+    (lambda: tutorial()(np.ones((9, 28, 28, 1), F32), 5), ValueError, "0 Conv2d: input has 28 channels (shape (1, 9, 28, 28, 1)), "
+     "weight expects 1; channels come before height and width: np.moveaxis(x, -1, -3)"),
+    (lambda: late_convolution()(np.ones((9, 28), F32), 5), ValueError, "1 Conv2d: input has shape (1, 9, 28), expected (T, B, "),
+    (lambda: npsnn.Sequential(npsnn.Linear(784, 2))(np.ones((9, 1, 28, 28), F32), 5), ValueError, "0 Linear: input has 28 features "
+     "(shape (1, 9, 1, 28, 28)), weight expects 784; put a Flatten() before it"),
     # shapes, by layer
     (lambda: one_channel()(np.zeros((128, 1, 28, 28), F32), 50), ValueError,
      "3 Conv2d: input has 1 channel (shape (50, 128, 1, 12, 12)), weight expects 12"),
@@ -104,7 +159,7 @@ CASES = [
     (lambda: tutorial()(np.ones((2, 1, 4, 28), F32), 5), ValueError, "0 Conv2d: kernel (5, 5) does not fit input 4x28"),
     (lambda: tutorial()(np.ones((2, 1, 10, 10), F32), 5), ValueError, "3 Conv2d: kernel (5, 5) does not fit input 3x3"),
     (lambda: tutorial()(np.ones((2, 784), F32), 5), ValueError,
-     "0 Conv2d: input has shape (1, 2, 784), expected (T, B, channels, height, width)"),
+     "x has shape (2, 784), expected (B, channels, height, width) with num_steps"),
     (lambda: net()(np.ones((4, 7), F32), 5), ValueError, "0 Linear: input has 7 features (shape (1, 4, 7)), weight expects 3"),
     (lambda: npsnn.Sequential(npsnn.Leaky(np.ones(4) / 2))(X, 5), ValueError, "0 Leaky: beta has shape (4,), which does not "
      "broadcast against one sample's features (3,)"),
@@ -131,6 +186,46 @@ CASES = [
      "Leaky: reset_mechanism must be one of subtract, zero, none, got 'soft'"),
     (lambda: npsnn.Leaky(0.5, spike_grad=surrogate.atan), TypeError, "Leaky: spike_grad must be a surrogate, such as "),
     (lambda: npsnn.Leaky(0.5, learn_beta=1), TypeError, "Leaky: learn_beta must be True or False, got 1"),
+    (lambda: npsnn.Leaky(np.full((9, 9), 1.5)), ValueError, "Leaky: beta must be in [0, 1], got a ndarray of shape (9, 9)"),
+    (lambda: npsnn.Sequential(npsnn.Leaky(0.5, threshold=1e-60)), ValueError, "0 Leaky: threshold is 1e-60, which is 0 or inf in "
+     "float32"),
+    (lambda: npsnn.Leaky(0.5, threshold=1e60).forward(REC, {}), ValueError, "Leaky: threshold is 1e+60, which is 0 or inf in "),
+    (lambda: npsnn.Sequential(npsnn.Leaky(0.5, spike_grad=surrogate.sigmoid(1e60))), ValueError, "0 Leaky: a constant of "
+     "sigmoid(slope=1e+60) is 0 or inf in float32"),
+    (lambda: npsnn.Sequential(npsnn.Leaky(0.5, spike_grad=surrogate.fast_sigmoid(1e-60))), ValueError, "0 Leaky: a constant of fast_"),
+    # sizes that no array has
+    (lambda: npsnn.Conv2d(1, 1, 2**31), ValueError, "Conv2d: kernel_size must be at most 2147483647, got 2147483648"),
+    (lambda: npsnn.Conv2d(1, 1, 3, stride=(1, 10**30)), ValueError, "Conv2d: stride must be at most 2147483647, got 1000"),
+    (lambda: npsnn.MaxPool2d(2**31 - 1, padding=2**31), ValueError, "MaxPool2d: padding must be at most 2147483647"),
+    (lambda: npsnn.Conv2d(1, 1, 2**31 - 1), ValueError, "Conv2d: weight of shape (1, 1, 2147483647, 2147483647) is larger than any "),
+    (lambda: npsnn.Linear(2**40, 2**40), ValueError, "Linear: weight of shape (1099511627776, 1099511627776) is larger than any "),
+    (lambda: net()(X, HUGE), MemoryError, "the recording of T = 1000000000000000000, B = 4 needs about 64 EB, more than there are "
+     "addresses; take a smaller batch or fewer steps"),
+    (lambda: net().forward(X, HUGE), MemoryError, "the tape of T = 1000000000000000000, B = 4 needs about 96 EB, more than there are "
+     "addresses; set memory_budget=, take a smaller batch or TBPTT"),
+    (lambda: npsnn.Sequential(npsnn.Conv2d(1, 1, 3, padding=2**31 - 1), npsnn.MaxPool2d(2**31 - 1))(nan_at((1, 1, 5, 5), 0, value=1), 1),
+     MemoryError, "0 Conv2d: one output of shape (1, 4294967297, 4294967297) needs about 74 EB"),
+    (lambda: npsnn.Conv2d(1, 1, 3, padding=2**31 - 1).forward(np.ones((1, 5, 5)), {"weight": np.ones((1, 1, 3, 3)), "bias": np.ones(1)}),
+     MemoryError, "Conv2d: an output of shape (1, 4294967297, 4294967297) needs about 148 EB"),
+    (lambda: npsnn.Leaky(0.5).forward(X[None], {}, num_steps=HUGE), MemoryError, "Leaky: an output of shape (1000000000000000000, 4, "
+     "3) needs about 96 EB"),
+    (lambda: spikegen.rate(X, HUGE), MemoryError, "spikegen.rate: a code of 1,000,000,000,000,000,000 steps of shape (4, 3) needs "),
+    (lambda: spikegen.rate(X, time_var_input=True, first_spike_time=HUGE), MemoryError, "spikegen.rate: a code of 1,000,000,000,000,"),
+    (lambda: spikegen.latency(X, HUGE), MemoryError, "spikegen.latency: a code of 1,000,000,000,000,000,000 steps of shape (4, 3) "),
+    (lambda: spikegen.latency(X, 5, tau=1e300), ValueError, "a spike's time is not finite: tau 1e+300 is too large, or threshold "),
+    (lambda: spikegen.latency(X, 5, threshold=1e-9, normalize=True), ValueError, "a spike's time is not finite: tau 1 is too "),
+    # a layer alone
+    (lambda: npsnn.Linear(3, 2).forward(X, None), TypeError, "Linear: params must map names to arrays, got NoneType"),
+    (lambda: npsnn.Linear(3, 2).forward(X, {**LINEAR, 1: 2}), ValueError, "Linear: params are 1, bias, weight, expected bias, weight"),
+    (lambda: npsnn.Linear(3, 2).forward(X, {**LINEAR, "weight": Tensor()}), TypeError, "Linear: weight requires grad, which no array"),
+    (lambda: npsnn.Linear(3, 2).forward(X, {**LINEAR, "bias": nan_at(2, 1)}), ValueError, "Linear: bias has 1 NaN"),
+    (lambda: npsnn.Linear(3, 2).forward(X, {**LINEAR, "bias": np.ones(2)}), TypeError, "Linear: bias is float64, the input is float32"),
+    (lambda: npsnn.Linear(3, 2).forward(Tensor(), LINEAR), TypeError, "Linear: x requires grad, which no array can; pass its .detach()"),
+    (lambda: npsnn.MaxPool2d(2).forward(nan_at((1, 4, 4), 0, 1, 2), {}), ValueError, "MaxPool2d: x has 1 NaN, first non-finite value at "
+     "(0, 1, 2)"),
+    (lambda: npsnn.Linear(3, 2).backward(X, None, LINEAR), TypeError, "Linear: cache must be what forward gave, got NoneType"),
+    (lambda: npsnn.Leaky(0.5).backward(REC, npsnn.Flatten().forward(REC, {})[1], {}), TypeError, "Leaky: cache must be what forward "
+     "gave, got tuple"),
     # surrogates
     (lambda: surrogate.fast_sigmoid(slope=0), ValueError, "fast_sigmoid: slope must be greater than 0, got 0"),
     (lambda: surrogate.atan(alpha=-1), ValueError, "atan: alpha must be greater than 0, got -1"),
@@ -146,11 +241,22 @@ CASES = [
     (lambda: npsnn.Sequential(npsnn.Flatten(), dtype=np.float16), TypeError, "dtype must be float32 or float64, got float16"),
     (lambda: net(backend="gpu"), ValueError, 'backend must be "auto" or one of reference, cpu, cuda, got \'gpu\''),
     (lambda: npsnn.Sequential(npsnn.Flatten(), seed="0"), TypeError, "seed"),
+    (lambda: npsnn.Sequential(npsnn.Flatten(), dtype="half a float"), TypeError, "Sequential: dtype must be float32 or float64, got "
+     "'half a float'"),
+    (lambda: npsnn.Sequential(npsnn.Flatten(), dtype=">f4"), TypeError, "Sequential: dtype must be float32 or float64, got >f4"),
+    (lambda: net().params.update({"0.bias": [1e300, 0]}), ValueError, "0.bias has 1 inf, first non-finite value at (0,)"),
+    (lambda: net().params.update({"0.bias": Tensor()}), TypeError, "0.bias requires grad, which no array can; pass its .detach()"),
+    (lambda: net().load_state_dict({**net().params, "0.bias": Tensor()}), TypeError, "state dict: 0.bias requires grad, which no "),
+    (lambda: net()(X, np.ones((2, 2), int)), TypeError, "num_steps must be an integer, got array([[1, 1], [1, 1]])"),
     (lambda: backward(), ValueError, "backward: give dspk, dmem or both"),
     (lambda: backward(dspk=REC[:4]), ValueError, "dspk has shape (4, 4, 2), expected (5, 4, 2)"),
     (lambda: backward(dmem=REC.astype(int)), TypeError, "dmem is int64"),
     (lambda: backward(dspk=nan_at((5, 4, 2), 3, 1, 1)), ValueError, "dspk has 1 NaN, first non-finite value at (3, 1, 1)"),
     (lambda: backward(dspk=np.full((5, 4, 2), 3e38, F32)), ValueError, "0 Linear: the gradient of "),
+    (lambda: net().backward(None, REC), TypeError, "backward: tape must be what forward gave, got NoneType"),
+    (lambda: backward(dspk=Tensor()), TypeError, "dspk requires grad, which no array can; pass its .detach()"),
+    (lambda: backward(dspk=REC, dstate=3), TypeError, "dstate must be a sequence of arrays, one a neuron layer, got int"),
+    (lambda: net()(X, 5, state=4), TypeError, "state must be what init_state, step or a tape gave, got int"),
     (lambda: backward(dspk=REC, dstate=[]), ValueError, "dstate has 0 entries, the network has 1 neuron layers"),
     (lambda: (lambda n: n.backward(n.forward(X, 5)[2], dmem=REC))(npsnn.Sequential(npsnn.Linear(3, 2), backend="reference")), ValueError,
      "backward: dmem given, but the last layer, Linear(3, 2), has no membrane"),
@@ -161,9 +267,27 @@ CASES = [
      "1 Leaky: state has shape (4, 3), expected (4, 2)"),
     # losses and accuracies
     (lambda: SF.ce_rate_loss()(REC, Y[:3]), ValueError, "targets has shape (3,), expected (4,)"),
-    (lambda: SF.ce_rate_loss()(REC, np.array([0, 1, 2, 0])), ValueError, "targets must lie in 0..1 for 2 outputs, got 2"),
-    (lambda: SF.ce_rate_loss()(REC, np.array([0, 1, -1, 0])), ValueError, "targets must lie in 0..1 for 2 outputs, got -1"),
-    (lambda: SF.ce_rate_loss()(REC, Y / 2), TypeError, "targets must be integers (class numbers), got float64"),
+    (lambda: SF.ce_rate_loss()(REC, np.array([0, 1, 2, 0])), ValueError, "targets must lie in 0..1 for 2 outputs, got 2 at sample 2"),
+    (lambda: SF.ce_rate_loss()(REC, np.array([0, 1, 10**9, 0])), ValueError, "for 2 outputs, got 1000000000 at sample 2"),
+    (lambda: SF.ce_rate_loss()(REC, np.array([0, 1, 2**64 - 1, 0], np.uint64)), ValueError, "got 18446744073709551615 at sample 2"),
+    (lambda: SF.ce_rate_loss()(REC, np.array([0, 1, 0, -1])), ValueError, "targets must lie in 0..1 for 2 outputs, got -1 at sample 3; "
+     "no number says that a sample is ignored"),
+    (lambda: SF.ce_rate_loss()(REC, Y / 2), TypeError, "targets must be integers (class numbers), got float64; convert them: "
+     "np.asarray(targets, np.int64)"),
+    (lambda: SF.ce_rate_loss()(REC, Y > 0), TypeError, "targets must be integers (class numbers), got bool; convert them"),
+    (lambda: SF.ce_rate_loss()(REC, list("abab")), TypeError, "targets must be integers (class numbers), got <U1"),
+    (lambda: SF.ce_rate_loss()(REC, np.eye(2, dtype=int)[Y]), ValueError, "targets has shape (4, 2), expected (4,); for one-hot use "
+     "targets.argmax(1)"),
+    (lambda: SF.accuracy_rate(REC, np.eye(2)[Y]), ValueError, "for one-hot use targets.argmax(1)"),
+    (lambda: SF.ce_rate_loss()(REC, Y[:, None]), ValueError, "targets has shape (4, 1), expected (4,); for a column use targets[:, 0]"),
+    (lambda: SF.ce_rate_loss()(REC, np.zeros(5, int)), ValueError, "targets has shape (5,), expected (4,); the recording has 5 steps: "
+     "time comes first, then the batch"),
+    (lambda: SF.mse_membrane_loss()(None, Y), TypeError, "mse_membrane_loss: the recording is None: the network's last layer has no "),
+    (lambda: SF.ce_rate_loss()(REC > 0, Y), TypeError, "ce_rate_loss: the recording is bool, expected float32 or float64; convert it: "
+     "np.asarray(rec, np.float32)"),
+    (lambda: SF.ce_rate_loss()(Tensor(), Y), TypeError, "ce_rate_loss: the recording requires grad, which no array can; pass its "),
+    (lambda: SF.accuracy_rate(REC.astype(complex), Y), TypeError, "accuracy_rate: the recording is complex128, expected float32 or "),
+    (lambda: SF.mse_count_loss(10**400), ValueError, "mse_count_loss: correct_rate must be finite, got an integer beyond the floats"),
     (lambda: SF.ce_count_loss()(REC[0], Y), ValueError, "ce_count_loss: the recording has shape (4, 2), expected (T, B, classes)"),
     (lambda: SF.ce_count_loss()(REC[:0], Y), ValueError, "no step, no sample or no class in it"),
     (lambda: SF.accuracy_rate(REC.astype(int), Y), TypeError, "accuracy_rate: the recording is int64"),
@@ -178,6 +302,10 @@ CASES = [
     (lambda: optim.Adam(net(), betas=0.9), ValueError, "Adam: betas must be a pair, got 0.9"),
     (lambda: optim.Adam(net(), eps=np.nan), ValueError, "Adam: eps must be finite, got nan"),
     (lambda: adam_step(**{"0.bias": None}), ValueError, "grads: no gradient for 0.bias"),
+    (lambda: optim.Adam(net()).step(None), TypeError, "grads: must map names to arrays, got NoneType"),
+    (lambda: adam_step(**{"0.bias": Tensor()}), TypeError, "grads: 0.bias requires grad, which no array can; pass its .detach()"),
+    (lambda: adam_step(**{"0.bias": [0.0, 0.0]}), TypeError, "grads: 0.bias is float64, the network computes in float32: that would "
+     "lose digits; convert it: np.asarray(..., np.float32)"),
     (lambda: adam_step(extra=X), ValueError, "grads: no parameter 'extra'"),
     (lambda: adam_step(**{"0.bias": np.zeros(3, F32)}), ValueError, "grads: 0.bias has shape (3,), expected (2,)"),
     (lambda: adam_step(**{"0.bias": nan_at(2, 1)}), ValueError, "grads: 0.bias has 1 NaN"),
@@ -208,10 +336,25 @@ def test_the_error_says_what_came_and_what_was_expected(call, kind, message):
     assert "\n" not in str(caught.value)
 
 
+def test_the_page_of_faults_has_every_row_and_names_tests_that_exist():
+    tests = Path(__file__).parent
+    page = (tests.parent / "docs" / "faults.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \|(.*)\|(.*)\|(.*)\|$", page, re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, 109))
+    for number, _, seen, named in rows:
+        files = re.findall(r"`([a-z0-9_/]+\.py)(?:::(\w+))?`", named) + re.findall(r"\(see tests/([\w/.]+)()\)", named)
+        assert files or "**not**" in seen.lower(), f"row {number} has no test, and does not say so"
+        for file, test in files:
+            assert (tests / file).exists(), f"row {number}: {file}"
+            assert not test or f"\ndef {test}(" in (tests / file).read_text("utf-8"), f"row {number}: {test}"
+
+
 def test_a_lossless_conversion_is_made():
     n = net(np.float64)
     x = np.random.default_rng(0).standard_normal((4, 3)).astype(F32)
     np.testing.assert_array_equal(n(x, 3)[1], n(x.astype(np.float64), 3)[1])
+    half = x.astype(np.float16)
+    np.testing.assert_array_equal(net()(half, 3)[1], net()(half.astype(F32), 3)[1])
     swapped, fortran = x.astype(">f4"), np.asfortranarray(x)
     for other in (swapped, fortran, np.repeat(x, 2, axis=0)[::2], np.repeat(x, 2, axis=1)[:, ::2]):
         np.testing.assert_array_equal(net()(other, 3)[1], net()(x, 3)[1])

@@ -220,6 +220,55 @@ def test_a_wrong_state_changes_nothing(change, message):
     assert generator.int64() == Generator(0).int64()
 
 
+KEY = Generator(1).get_state()["key"]
+ODD = [
+    None, "seed", b"", {}, [], [1, [2]], len, 1j, True, -1, 0, 3, 624, 625, 2**64 - 1, 2**64, 10**400, 0.5,
+    float("nan"), np.int64(4), np.uint64(2**64 - 1), np.array(5), np.array(5.0), np.array(None), np.array([5]),
+    np.array(-5), np.ma.masked_array(5, True), KEY, KEY.astype(">u4"), KEY.astype(np.int64), KEY.astype(object),
+    KEY[:, None], KEY[1:], np.ma.masked_array(KEY, KEY % 2), np.repeat(KEY, 2)[::2],
+]  # fmt: skip
+LOADS = {"seed": 8, "position": 5, "key": 2, "more": len(ODD)}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_state_with_any_value_loads_whole_or_is_refused_and_nothing_changed(name):
+    """Nor is what was good in it taken over."""
+    loaded = 0
+    for value in ODD:
+        generator = Generator(7)
+        before = generator.get_state()
+        expected = {**Generator(1).get_state(), name: value}
+        try:
+            generator.set_state(expected)
+            loaded += 1
+        except (ValueError, TypeError) as error:
+            assert str(error).startswith(("state", "seed"))
+            expected = before
+        for key, kept in generator.get_state().items():
+            np.testing.assert_array_equal(kept, expected[key])
+    assert loaded == LOADS[name]
+
+
+@pytest.mark.parametrize(
+    "name, value, kind, message",
+    [
+        ("key", [1, [2]], TypeError, r"state\['key'\] is not an array"),
+        ("key", np.ma.masked_array(np.ones(624, np.uint32), True), TypeError, r"state\['key'\] is a masked array"),
+        ("seed", np.ma.masked_array(5, True), TypeError, r"state\['seed'\] is a masked array"),
+        ("position", np.array(None), TypeError, r"state\['position'\] must be an integer, got None"),
+    ],
+)
+def test_a_part_is_refused_by_name(name, value, kind, message):
+    with pytest.raises(kind, match=message):
+        Generator(0).set_state({**Generator(1).get_state(), name: value})
+
+
+@pytest.mark.parametrize("state", [None, 3, "seed", ["seed", "position", "key"], np.zeros(3)], ids=repr)
+def test_a_state_that_is_no_mapping_is_refused(state):
+    with pytest.raises(TypeError, match=r"state must be what get_state\(\) returned, got "):
+        Generator(0).set_state(state)
+
+
 def test_an_incomplete_state_is_refused():
     with pytest.raises(ValueError, match="state has no 'position', expected 'seed', 'position' and 'key'"):
         Generator(0).set_state({"seed": 0})

@@ -22,19 +22,47 @@ FLOORS = {
         "_cuda",
         "_device",
         "_files",
+        "_free",
+        "_free",
         "_fused",
         "_jit",
         "_lanes",
         "_memory",
+        "_npy",
+        "_signals",
         "_threads",
         "_vectors",
         "surrogate",
         "generator",
     ),
     1: OPS,
-    2: ("backends", "parameters", "layer", "layers", "pairs", "neuron", "tiles", "state_dict"),
+    2: (
+        "backends",
+        "parameters",
+        "layer",
+        "layers",
+        "pairs",
+        "neuron",
+        "tiles",
+        "walk",
+        "nonfinite",
+        "state_dict",
+        "spec",
+    ),
     3: ("network", "optim", "resident"),
-    4: ("backprop", "checkpoint", "data", "spikegen", "spikeplot", "utils", "training", "pictures", "verify"),
+    4: (
+        "backprop",
+        "checkpoint",
+        "health",
+        "data",
+        "spikegen",
+        "spikeplot",
+        "utils",
+        "training",
+        "pictures",
+        "safetensors_file",
+        "verify",
+    ),
     5: ("cli",),
     6: ("__main__", "__init__"),
 }
@@ -108,9 +136,7 @@ def test_numba_is_imported_in_four_places():
 
 
 def test_importing_the_package_loads_numpy_alone():
-    code = (
-        "import sys, npsnn; "
-        "print([m for m in ('numba', 'llvmlite', 'scipy', 'matplotlib', 'PIL', 'tqdm', 'torch') if m in sys.modules])"
-    )
+    others = ("numba", "llvmlite", "scipy", "matplotlib", "PIL", "tqdm", "torch", "safetensors")
+    code = f"import sys, npsnn; print([m for m in {others} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -17,10 +17,10 @@ pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
 ROOT = Path(__file__).parents[1]
 
 
-def python(program, *, folder=ROOT, **environment):
+def python(program, *arguments, folder=ROOT, **environment):
     """What `program` prints; warnings are errors."""
     settings = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program)]
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *arguments]
     done = subprocess.run(command, env=settings, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -69,16 +69,164 @@ def test_the_next_process_finds_the_compiled_kernels(tmp_path):
     assert python(LEAKY, NUMBA_CACHE_DIR=str(tmp_path)) == ["1", "0", "1", "0"]
 
 
-def test_without_a_folder_to_write_to_kernels_still_run(tmp_path):
-    """A regular file stands where each folder would be, which stops even root."""
-    shutil.copytree(ROOT / "npsnn", tmp_path / "npsnn", ignore=shutil.ignore_patterns("__pycache__", "embedded"))
-    for folder in [tmp_path / "npsnn", *(f for f in (tmp_path / "npsnn").rglob("*") if f.is_dir())]:
+TRAIN = """
+    import hashlib
+    import numpy as np
+    import npsnn
+    from npsnn import _jit
+    from npsnn.adam import cpu
+
+    rng = np.random.default_rng(0)
+    net = npsnn.Sequential(npsnn.Leaky(np.full(7, 0.7), learn_beta=True), backend="cpu")
+    optimizer = npsnn.optim.Adam(net, lr=0.1)
+    for _ in range(3):
+        spk_rec, mem_rec, tape = net.forward(rng.standard_normal((9, 3, 7)).astype(np.float32))
+        dspk, dmem = (rng.standard_normal(spk_rec.shape).astype(np.float32) for _ in range(2))
+        optimizer.step(net.backward(tape, dspk, dmem))
+    assert 0 < spk_rec.mean() < 1
+    stats = cpu._update.compiled.stats
+    kept = "hit" if stats.cache_hits else "miss" if stats.cache_path else "nowhere"
+    print(kept, hashlib.sha256(mem_rec.tobytes() + net.flat_params.tobytes()).hexdigest())
+"""
+
+
+VARIANTS = """
+    import sys
+    import numpy as np
+    from npsnn import surrogate
+    from npsnn.leaky import cpu, reference
+
+    I = np.linspace(0, 1.5, 7).reshape(1, 1, 7)
+    for name in sys.argv[1:]:
+        results = []
+        for op in (reference, cpu):
+            settings = dict(num_steps=3, sigma=getattr(surrogate, name)())
+            S, cache = op.leaky_forward(I, np.array(0.5), np.array(1.0), **settings)
+            results.append(op.leaky_backward(np.ones((3, 1, 7)), None, cache)[0])
+        assert np.allclose(*results, rtol=1e-12, atol=0), (name, results)
+        stats = cpu._backward_kernels(settings["sigma"].formula)[1].compiled.stats
+        print(sum(stats.cache_hits.values()))
+"""
+
+
+def test_kernels_of_one_name_are_not_mistaken_for_each_other(tmp_path):
+    """One kernel a surrogate, each kept by a process of its own; a process that loads them all has the right ones."""
+    names = ["fast_sigmoid", "SFS", "atan"]
+    for name in names:
+        assert python(VARIANTS, name, NUMBA_CACHE_DIR=str(tmp_path)) == ["0"]
+    assert python(VARIANTS, *names, NUMBA_CACHE_DIR=str(tmp_path)) == ["1"] * 3
+    assert python(VARIANTS, *reversed(names), NUMBA_CACHE_DIR=str(tmp_path)) == ["1"] * 3
+
+
+def test_every_kernel_that_a_factory_makes_has_a_name_of_its_own():
+    from npsnn import surrogate
+    from npsnn.leaky import cpu as leaky
+    from npsnn.leakyconvpool2d import cpu as fused
+
+    formulas = {getattr(surrogate, name)().formula for name in ("fast_sigmoid", "atan", "sigmoid", "LSO", "SFS", "SSO")}
+    made = [[*leaky._backward_kernels(formula), fused._backward_kernel(formula)] for formula in formulas]
+    names = [kernel.compiled.py_func.__qualname__ for kernels in made for kernel in kernels]
+    assert len(formulas) > 4 and len(set(names)) == len(names)
+
+
+def test_where_kernels_are_kept_changes_no_bit(tmp_path):
+    """In a folder that the user names, beside the source, or nowhere; compiled just now, or found there.
+
+    Nowhere: a regular file stands where each folder would be, which stops even root.
+    """
+    tree, named = tmp_path / "npsnn", str(tmp_path / "named")
+    shutil.copytree(ROOT / "npsnn", tree, ignore=shutil.ignore_patterns("__pycache__", "embedded", "*.xz"))
+    found = [python(TRAIN, folder=tmp_path, NUMBA_CACHE_DIR=folder) for folder in (named, named, "", "")]
+    for folder in [tree, *(f for f in tree.rglob("*") if f.is_dir() and f.name != "__pycache__")]:
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         (folder / "__pycache__").touch()
     (tmp_path / "file").touch()
     nowhere = str(tmp_path / "file" / "below")
     environment = {"NUMBA_CACHE_DIR": nowhere, "HOME": nowhere, "XDG_CACHE_HOME": nowhere}
-    program = ADAM + "    print(_jit.cache_folder())\n"
-    assert python(program, folder=tmp_path, **environment)[0] == "nowhere:"
+    program = TRAIN + "    assert _jit.cache_folder().startswith('nowhere:')\n"
+    found.append(python(program, folder=tmp_path, **environment))
+    assert [kept for kept, _ in found] == ["miss", "hit", "miss", "hit", "nowhere"]
+    assert len({digest for _, digest in found}) == 1
+
+
+# `update` steps with a kernel that was never called, so that it is looked for on disk: whether it was found there.
+UPDATE = """
+    import os
+    import shutil
+    from pathlib import Path
+    import numpy as np
+    from npsnn import _jit
+    from npsnn.adam import cpu
+
+    def update(kernel, dtype=np.float32):
+        p, g, m, v = (np.full(3, x, dtype) for x in (1, 0.5, 0, 0))
+        kernel(p, g, m, v, *(dtype(s) for s in (0.5, 1, 0, 1, 0, 1, 0.5, 0)))
+        assert (p == 0.75).all(), p
+        hits, misses = (sum(n.values()) for n in (kernel.compiled.stats.cache_hits, kernel.compiled.stats.cache_misses))
+        assert hits + misses == 1
+        return bool(hits)
+
+    def new():
+        return _jit.jit(cpu._update.compiled.py_func)
+
+    assert not update(new()) and update(new())
+    (index,) = Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbi")
+"""
+
+
+def test_a_damaged_cache_is_compiled_again_and_mended(tmp_path):
+    """Empty, cut off, zeros at the end, other bytes, one of the machine code: as after a crash, or on a bad disk."""
+    program = """
+    (data,) = index.parent.glob("*.nbc")
+    for file in (index, data):
+        whole = file.read_bytes()
+        half = len(whole) // 2
+        damaged = [b"", whole[:half], whole[:-1], whole[:half] + bytes(len(whole) - half), bytes(reversed(whole))]
+        if file == data:
+            at = whole.index(b".text")
+            damaged.append(whole[:at] + b"!" + whole[at + 1 :])
+        for bad in damaged:
+            file.write_bytes(bad)
+            assert not update(new()) and update(new()), (file, bad[:9])
+    data.unlink()
+    assert not update(new()) and update(new())
+    kernel = new()
+    shutil.rmtree(index.parent)
+    assert not update(kernel) and update(new())
+    kernel = new()
+    shutil.rmtree(index.parent)
+    index.parent.touch()
+    assert not update(kernel)
+    """
+    python(UPDATE + program, NUMBA_CACHE_DIR=str(tmp_path))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="takes root's power over permissions with capset")
+def test_a_folder_that_may_only_be_read(tmp_path):
+    """What is in it is found, what is not is compiled; a process that begins with it keeps its kernels elsewhere."""
+    program = """
+    import ctypes
+    import tempfile
+
+    header, powers = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None)
+    assert libc.capget(header, powers) == 0
+    powers[0] &= ~2  # CAP_DAC_OVERRIDE
+    assert libc.capset(header, powers) == 0
+    first, second = new(), new()
+    index.parent.chmod(0o500)
+    try:
+        tempfile.TemporaryFile(dir=index.parent).close()
+    except PermissionError:
+        pass
+    else:
+        print("ignored")
+        raise SystemExit
+    assert update(first) and not update(second, np.float64)
+    assert new().compiled.stats.cache_path != str(index.parent)
+    """
+    if python(UPDATE + program, NUMBA_CACHE_DIR=str(tmp_path), HOME=str(tmp_path / "home")) == ["ignored"]:
+        pytest.skip("this file system ignores permissions")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")

@@ -125,6 +125,14 @@ BAD_STATES = {
     "fractional count": (lambda s: s.update(t=1.5), TypeError, "Adam state: t must be an integer, got 1.5"),
     "rate": (lambda s: s.update(lr=-1.0), ValueError, "Adam: lr must be at least 0"),
     "betas": (lambda s: s.update(betas=(0.9, 1.0)), ValueError, r"Adam: betas\[1\] must be in \[0, 1\)"),
+    "a name": (lambda s: s.update({0: 1, None: 2}), ValueError, "Adam state: has 0, None, betas, "),
+    "complex": (lambda s: s.update(m=s["m"] + 0j), TypeError, "Adam state: m is complex128"),
+    "masked": (lambda s: s.update(v=np.ma.masked_array(s["v"], s["v"] > 0)), TypeError, "Adam state: v is a masked"),
+    "ragged": (lambda s: s.update(m=[[0.5], 0.5]), TypeError, "Adam state: m is not an array"),
+    "endless count": (lambda s: s.update(t=10**400), ValueError, r"Adam state: t must be below 2\*\*63"),
+    "endless rate": (lambda s: s.update(lr=10**400), ValueError, "Adam: lr must be finite"),
+    "unordered betas": (lambda s: s.update(betas={0.9: 1, 0.99: 2}), ValueError, "Adam: betas must be a pair"),
+    "no betas": (lambda s: s.update(betas=None), ValueError, "Adam: betas must be a pair, got None"),
 }
 
 
@@ -142,6 +150,42 @@ def test_a_bad_state_is_refused_and_leaves_everything_as_it_was(rng, name):
     assert before.keys() == after.keys()
     for key, value in before.items():
         np.testing.assert_array_equal(after[key], value)
+
+
+ODD = [
+    None, "0.5", b"", {}, {0.5: 0.25}, [], [0.5], [0.5, 0.25], (0.5, 0.25), [[0.5], [0.5, 0.25]], len, 1j, True, -1, 0,
+    3, 2**63, 10**400, 0.5, 1.5, float("nan"), float("inf"), np.float32(0.5), np.int64(4), np.array(0.5),
+    np.array(None), np.ones(8), np.ones(8, np.float32), np.ones(8, ">f8"), np.ones(8, complex), np.ones((8, 1)),
+    -np.ones(8), np.full(8, np.nan), np.ma.masked_array(np.ones(8), np.eye(8)[0]), np.ones(8, object), np.ones(0),
+]  # fmt: skip
+LOADS = {"lr": 7, "betas": 2, "eps": 7, "weight_decay": 7, "t": 3, "m": 4, "v": 3, "amsgrad": 0, None: 0}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_state_with_any_value_loads_whole_or_is_refused_and_nothing_changed(name):
+    """Nor is what was good in it taken over."""
+    net, loaded = npsnn.Sequential(npsnn.Linear(3, 2), backend="reference", dtype=np.float64), 0
+    other = Adam(net, lr=0.25, betas=(0.5, 0.75), eps=0.125, weight_decay=0.5)
+    other.step({"0.weight": np.ones((2, 3)), "0.bias": np.ones(2)})
+    for value in ODD:
+        optimizer = Adam(net, lr=0.125)
+        before = optimizer.state_dict()
+        expected = {**other.state_dict(), name: value}
+        try:
+            optimizer.load_state_dict(expected)
+            loaded += 1
+        except (ValueError, TypeError) as error:
+            assert str(error).startswith("Adam")
+            expected = before
+        for key, kept in optimizer.state_dict().items():
+            np.testing.assert_array_equal(kept, expected[key])
+    assert loaded == LOADS[name]
+
+
+@pytest.mark.parametrize("state", [None, 3, "lr", ["lr", "t"], np.zeros(8)], ids=repr)
+def test_a_state_that_is_no_mapping_is_refused(state):
+    with pytest.raises(TypeError, match=r"Adam state: must be a state_dict\(\), got "):
+        Adam(npsnn.Sequential(npsnn.Linear(3, 2), backend="reference")).load_state_dict(state)
 
 
 @pytest.mark.parametrize("bad", ["missing", "unknown", "shape", "NaN", "dtype"])

@@ -34,7 +34,8 @@ def same_bits(actual, expected):
     """The same bytes, shapes and dtypes."""
     for a, e in zip(_arrays(actual), _arrays(expected), strict=True):
         assert (a.shape, a.dtype) == (e.shape, e.dtype)
-        assert a.tobytes() == e.tobytes(), f"{np.count_nonzero(a != e)} of {a.size} entries differ"
+        same = a.tobytes() == e.tobytes()  # not in the assertion, which would write out the bytes
+        assert same, f"{np.count_nonzero(a != e)} of {a.size} entries differ"
 
 
 def _arrays(result):

@@ -9,12 +9,11 @@ The file may be gzipped. What a header promises is compared with a cap and with 
 
 import math
 import os
-import stat
 import zlib
-from pathlib import Path
 
 import numpy as np
 
+from npsnn import _files
 from npsnn._check import Array
 
 _CAP = 2**30
@@ -51,6 +50,7 @@ def read_idx(path: str | os.PathLike[str], kind: str) -> Array:
     Example
     -------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp()) / "labels-idx1-ubyte"
     >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4]))
     >>> read_idx(path, "labels")
@@ -58,7 +58,11 @@ def read_idx(path: str | os.PathLike[str], kind: str) -> Array:
     """
     if kind not in _KINDS:
         raise ValueError(f'kind must be "images" or "labels", got {kind!r}')
-    packed = _read_file(path)
+    return parse(_files.read(path, _CAP, "an IDX file"), kind, path)
+
+
+def parse(packed: bytes, kind: str, path: str | os.PathLike[str]) -> Array:
+    """What `read_idx` returns, from the bytes of a file; `path` is its name, for the messages."""
     start = 4 + 4 * _KINDS[kind]
     header = unpack(packed, start, path)
     _check_magic(header, kind, path)
@@ -104,19 +108,6 @@ def unpack(packed: bytes, limit: int, path: str | os.PathLike[str]) -> bytes:
     if gunzip.unused_data:
         raise ValueError(f"{path} has {len(gunzip.unused_data)} bytes after the end of its gzip data")
     return content
-
-
-def _read_file(path: str | os.PathLike[str]) -> bytes:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    if not stat.S_ISREG(status.st_mode):
-        what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise ValueError(f"{path} is {what}, expected an IDX file")
-    if status.st_size > _CAP:
-        raise ValueError(f"{path} has {status.st_size} bytes, more than the {_CAP} that are read at most")
-    return Path(path).read_bytes()
 
 
 def _check_magic(header: bytes, kind: str, path: str | os.PathLike[str]) -> None:

@@ -169,7 +169,7 @@ def _scaled(data: Array) -> Array:
 
 
 def _uint8_images(grey: Any) -> Array:
-    data: Array = np.asarray(grey)
+    data = _check.plain(grey, "data")
     if data.dtype != np.uint8:
         raise TypeError(f"data must be uint8 (grey values 0..255), got {data.dtype}")
     if data.ndim != 3 or data.size == 0:
@@ -178,7 +178,7 @@ def _uint8_images(grey: Any) -> Array:
 
 
 def _class_numbers(numbers: Any, count: int) -> Array:
-    targets: Array = np.asarray(numbers)
+    targets = _check.plain(numbers, "targets")
     if targets.dtype.kind not in "iu":
         raise TypeError(f"targets must be integers (class numbers), got {targets.dtype}")
     _check.shape(targets, (count,), "targets")

@@ -19,8 +19,8 @@ def accuracy_rate(spk_rec: Any, targets: Any) -> float:
     >>> accuracy_rate(S, np.array([0, 2])), accuracy_rate(S, np.array([1, 2]))
     (1.0, 0.5)
     """
-    S = recording(spk_rec, "accuracy_rate")
-    y = _check.labels(targets, S.shape[1], S.shape[2])
+    S = recording(spk_rec, "accuracy_rate", complex_too=False)
+    y = _check.labels(targets, S.shape[1], S.shape[2], steps=len(S))
     return float((S.sum(axis=0).argmax(axis=-1) == y).mean())
 
 
@@ -35,8 +35,8 @@ def accuracy_temporal(spk_rec: Any, targets: Any) -> float:
     >>> accuracy_temporal(S, np.array([2]))
     1.0
     """
-    S = recording(spk_rec, "accuracy_temporal")
-    y = _check.labels(targets, S.shape[1], S.shape[2])
+    S = recording(spk_rec, "accuracy_temporal", complex_too=False)
+    y = _check.labels(targets, S.shape[1], S.shape[2], steps=len(S))
     fired = S != 0
     first = np.where(fired.any(axis=0), fired.argmax(axis=0), len(S) - 1)
     return float((first.argmin(axis=-1) == y).mean())

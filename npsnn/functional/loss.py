@@ -41,7 +41,7 @@ class Loss:
     def value_and_grad(self, rec: Any, targets: Any) -> tuple[float, Array]:
         """The loss and its gradient, of rec's shape and dtype."""
         rec = recording(rec, self.name)
-        y = _check.labels(targets, rec.shape[1], rec.shape[2])
+        y = _check.labels(targets, rec.shape[1], rec.shape[2], steps=len(rec))
         value, drec = self.law(rec, y, *self.numbers)
         return as_number(value), drec
 
@@ -51,17 +51,25 @@ def as_number(value: Any) -> float:
     return value.item()  # type: ignore[no-any-return]
 
 
-def recording(rec: Any, name: str) -> Array:
-    """`rec` as a finite (T, B, classes) array of at least one step, sample and class."""
-    rec = _check.plain(rec, "the recording", name)
-    if rec.dtype not in (*_check.FLOATS, np.dtype(np.complex128)):
-        raise TypeError(f"{name}: the recording is {rec.dtype}, expected float32 or float64")
-    if rec.ndim != 3:
-        raise ValueError(f"{name}: the recording has shape {rec.shape}, expected (T, B, classes)")
-    if 0 in rec.shape:
-        raise ValueError(f"{name}: the recording has shape {rec.shape}: no step, no sample or no class in it")
-    _check.finite(rec, "the recording", name)
-    return np.asarray(rec)
+def recording(rec: Any, name: str, complex_too: bool = True) -> Array:
+    """`rec` as a finite, C-contiguous (T, B, classes) array of at least one step, sample and class.
+
+    complex128, the proof's mode, is let through where `complex_too`.
+    """
+    if rec is None:
+        raise TypeError(f"{name}: the recording is None: the network's last layer has no membrane")
+    a = _check.plain(rec, "the recording", name)
+    dtype = a.dtype.newbyteorder("=")
+    if dtype not in _check.FLOATS and not (complex_too and dtype == np.complex128):
+        convert = "; convert it: np.asarray(rec, np.float32)" if dtype.kind in "iubf" else ""
+        raise TypeError(f"{name}: the recording is {a.dtype}, expected float32 or float64{convert}")
+    if a.ndim != 3:
+        raise ValueError(f"{name}: the recording has shape {a.shape}, expected (T, B, classes)")
+    if 0 in a.shape:
+        raise ValueError(f"{name}: the recording has shape {a.shape}: no step, no sample or no class in it")
+    a = _check.in_order(a, dtype)  # the order of NumPy's sums follows the memory
+    _check.finite(a, "the recording", name)
+    return a
 
 
 def ce_rate_loss() -> Loss:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import Kernel, chunked_jit, register_jitable
+from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
 from npsnn._lanes import RESETS, SUBTRACT, ZERO, charge, credit
 from npsnn._memory import Order, empty, order_of, rows
 from npsnn._threads import parts
@@ -93,6 +93,7 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
     sigma = register_jitable(formula)
 
     @register_jitable
+    @variant_of(formula)
     def slopes(t, mine, U, U_before, theta, recorded, a, b, slope):  # type: ignore[no-untyped-def]
         if recorded.shape[0] > 0:
             for m in range(mine.stop - mine.start):
@@ -102,6 +103,8 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
             for m in range(len(U_t)):
                 slope[m] = sigma(U_t[m] - theta[m], one, a, b)
 
+    @chunked_jit
+    @variant_of(formula)
     def few_terms(  # type: ignore[no-untyped-def]
         begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, reset, static, attached, constants, dI, dbeta,
         dtheta, dU,
@@ -117,6 +120,8 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
                 slopes(t, mine, U, U_before, theta, recorded, a, b, slope)
                 _few_terms(t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU)
 
+    @chunked_jit
+    @variant_of(formula)
     def every_term(  # type: ignore[no-untyped-def]
         begin, end, dS, dmem, U, U_before, beta, theta, recorded, a, b, reset, static, attached, constants, dI, dbeta,
         dtheta, dU,
@@ -135,7 +140,7 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
                     dI, dbeta, dtheta, dU,
                 )  # fmt: skip
 
-    return chunked_jit(few_terms), chunked_jit(every_term)
+    return few_terms, every_term
 
 
 @register_jitable

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import Kernel, chunked_jit, register_jitable
+from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
 from npsnn._lanes import RESETS, aligned, aligned_zeros, charge, copy, credit
 from npsnn._memory import CHANNELS_LAST, Order, empty, rows
 from npsnn._threads import parts
@@ -69,10 +69,13 @@ def _backward_kernel(formula: Formula) -> Kernel:
     sigma = register_jitable(formula)
 
     @register_jitable
+    @variant_of(formula)
     def slopes(U, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
         for m in range(len(U)):
             slope[m] = sigma(U[m] - theta[m], one, a, b)
 
+    @chunked_jit
+    @variant_of(formula)
     def backward(  # type: ignore[no-untyped-def]
         begin, end, group, dY, place, dU_after, I, beta, theta, U_before, stairs, dI, dWt, db, dU_before, s, pool,
         pooled, reset, static, a, b,
@@ -107,7 +110,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                 # (L10): no spike left from U[-1]
                 credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, M)
 
-    return chunked_jit(backward)
+    return backward
 
 
 def leakyconvpool2d_forward(

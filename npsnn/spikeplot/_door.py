@@ -37,12 +37,7 @@ def recording(data: Any, name: str, layouts: dict[int, str], where: str) -> Arra
 
     A copy, because an animation draws later, when the caller may have written into the array again.
     """
-    if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(f"{where}: {name} is a masked array; fill it first: {name}.filled(0)")
-    try:
-        a = np.asarray(data)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise TypeError(f"{where}: {name} is not an array: {error}") from None
+    a = _check.plain(data, name, where)
     if a.dtype.kind not in "biuf":
         got = f"an array of {a.dtype}" if isinstance(data, np.ndarray) else type(data).__name__
         raise TypeError(f"{where}: {name} must be an array of bools, integers or floats, got {got}")

@@ -1,13 +1,15 @@
 """An animation as a file or as HTML."""
 
 import base64
+import importlib
+import operator
 import os
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from npsnn import _files
+from npsnn import _files, _free
 from npsnn.spikeplot import _door
 
 SUFFIXES = (".gif", ".mp4", ".html")
@@ -56,7 +58,9 @@ def save(anim: Any, path: str | os.PathLike[str], fps: float | None = None) -> N
     _animation(anim, animation, "save")
     target, suffix = _target(path)
     rate = None if fps is None else _door.positive(fps, "fps", "save")
-    if suffix != ".gif":
+    if suffix == ".gif":
+        _need_memory(anim)
+    else:
         _need_ffmpeg(animation, f"save: {target.name}")
     with _files.replacing(target) as draft:
         if suffix == ".html":
@@ -119,6 +123,16 @@ def _need_ffmpeg(animation: Any, what: str) -> None:
     """RuntimeError unless Matplotlib finds ffmpeg."""
     if not animation.writers.is_available("ffmpeg"):
         raise RuntimeError(f"{what} needs the program ffmpeg, which was not found; install it, or save a .gif instead")
+
+
+def _need_memory(anim: Any) -> None:
+    """MemoryError where a GIF's frames, all of which Matplotlib keeps until the last is drawn, do not fit."""
+    frames = operator.length_hint(anim.new_frame_seq())
+    dpi = importlib.import_module("matplotlib").rcParams["savefig.dpi"]
+    width, height = anim._fig.get_size_inches() * (anim._fig.dpi if dpi == "figure" else dpi)
+    what = f"save: a GIF of {frames:,} frames of {width:.0f} x {height:.0f}"
+    advice = "take fewer steps (num_steps=), a smaller figure, or .mp4, of which a frame is kept at a time"
+    _free.require(int(3 * frames * width * height), what, advice)
 
 
 def _write_mp4(anim: Any, path: Path, fps: float | None) -> None:

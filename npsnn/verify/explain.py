@@ -10,10 +10,10 @@ from npsnn.layer import Layer
 from npsnn.layers import Conv2d, Linear, MaxPool2d
 from npsnn.neuron import Leaky
 from npsnn.pool2d.reference import add_to_windows, windows
+from npsnn.spec import layer_of
 from npsnn.verify import misreadings
 from npsnn.verify.misreadings import Neuron, Upstream
 from npsnn.verify.recording import Recording
-from npsnn.verify.spec import layer_of
 
 Index = tuple[int, ...]
 

@@ -22,7 +22,7 @@ from npsnn import functional as SF
 from npsnn._check import Array
 from npsnn.network import Sequential, State
 from npsnn.neuron import Leaky
-from npsnn.verify.spec import layer_of, surrogate_of
+from npsnn.spec import layer_of, surrogate_of
 
 ARCHIVE = Path(__file__).with_name("golden.tar.xz")
 EPS = 2.0**-52

@@ -60,14 +60,48 @@ def shuffled(generator, n):
     return Generator(generator.int64()).randperm(n)
 
 
-def test_going_on_from_a_state():
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("given", range(7))
+def test_going_on_from_a_state(given, shuffle):
+    """Within an epoch of five batches, at its ends and after it: what is still to come."""
+    loader = DataLoader(pairs(23), 5, shuffle, seed=3)
+    epochs = (batch for _ in range(3) for batch in loader)
+    for _ in range(given):
+        next(epochs)
+    state = loader.state_dict()
+    rest = [targets.tolist() for _, targets in epochs]
+    later = DataLoader(pairs(23), 5, shuffle, seed=9)
+    later.load_state_dict(state)
+    np.testing.assert_equal(later.state_dict(), state)
+    assert (order(later) + order(later) + order(later))[: len(rest)] == rest
+    assert [len(batch) for batch in rest] == ([5, 5, 5, 5, 3] * 3)[given:]
+
+
+def test_a_state_between_iter_and_the_first_batch_is_of_the_whole_epoch():
     loader = DataLoader(pairs(23), 5, shuffle=True, seed=3)
-    order(loader)
-    state = loader.generator.get_state()
-    second = order(loader)
+    batches = iter(loader)
     later = DataLoader(pairs(23), 5, shuffle=True)
-    later.generator.set_state(state)
-    assert order(later) == second
+    later.load_state_dict(loader.state_dict())
+    assert order(later) == [targets.tolist() for _, targets in batches]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"samples": 22}, ValueError, "samples is 22, this loader's is 23"),
+    ({"batch_size": 4}, ValueError, "batch_size is 4, this loader's is 5"),
+    ({"shuffle": False}, ValueError, "shuffle is False, this loader's is True"),
+    ({"drop_last": 0}, ValueError, "drop_last is 0, this loader's is False"),
+    ({"position": 5}, ValueError, "position must be below 5, the number of batches, got 5"),
+    ({"position": -1}, ValueError, "position must be at least 0, got -1"),
+    ({"position": 1.0}, TypeError, "position must be an integer, got 1.0"),
+    ({"generator": {}}, ValueError, "state has no 'seed'"),
+    ({"more": 1}, ValueError, "expected generator, position, samples, batch_size, shuffle, drop_last"),
+])  # fmt: skip
+def test_a_state_that_is_of_another_loader_changes_nothing(change, error, message):
+    loader, other = (DataLoader(pairs(23), 5, shuffle=True, seed=3) for _ in range(2))
+    next(iter(loader))
+    with pytest.raises(error, match=message):
+        other.load_state_dict({**loader.state_dict(), **change})
+    assert order(other) == order(DataLoader(pairs(23), 5, shuffle=True, seed=3))
 
 
 def test_two_iterations_at_once_do_not_disturb_each_other():

@@ -17,6 +17,7 @@ SMALLEST_MARGIN = 2.0**-40
 # A certified value must be met to 15 digits of what is added up to it: 1e-15 is 4.5 units of 2^-52.
 CERTIFIED_ULP = 4
 DIGITS = 40
+CANCELLED = 1e-90  # of the sizes of its terms: below it a value of a hundred digits is noise
 
 
 class Case(NamedTuple):
@@ -74,7 +75,9 @@ def network(
     expected |= {gradient_name(n): d for n, d in gradients(upstream, arrays).items()}
     needed = Bits.most
     if kind == "certified":
-        meta["scale"] = {f"out.{gradient_name(n)}": largest(d) for n, d in sizes(upstream, arrays).items()}
+        terms = {gradient_name(n): d for n, d in sizes(upstream, arrays).items()}
+        expected |= {n: without_noise(expected[n], d) for n, d in terms.items()}
+        meta["scale"] = {f"out.{n}": largest(d) for n, d in terms.items()}
         if loss is not None:
             meta["scale"]["out.loss"] = model.loss_size(loss[0], value)
     Bits.most = needed
@@ -88,6 +91,14 @@ def network(
 
 def gradient_name(array: str) -> str:
     return "grad." + ("input" if array == "x" else array)
+
+
+def without_noise(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Zero where terms cancel to the last of a hundred digits: what is left is the library's rounding."""
+    pairs = zip(values.flat, sizes.flat, strict=True)
+    cancelled = [isinstance(x, mpmath.mpf) and abs(x) < CANCELLED * size for x, size in pairs]
+    kept = [mpmath.mpf(0) if c else x for c, x in zip(cancelled, values.flat, strict=True)]
+    return np.array(kept, object).reshape(values.shape)
 
 
 def largest(sizes: np.ndarray) -> float:

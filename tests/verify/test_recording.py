@@ -10,8 +10,9 @@ import pytest
 import npsnn
 from npsnn import functional as SF
 from npsnn import surrogate
+from npsnn.spec import layer_of, spec_of, surrogate_of
+from npsnn.verify import recording_file
 from npsnn.verify.recording import Recording, load, record, save
-from npsnn.verify.spec import layer_of, spec_of, surrogate_of
 
 T, B = 5, 3
 
@@ -115,7 +116,7 @@ GOOD = {"recording.json": b'{"format": 1, "layers": [], "num_steps": null}', "0.
     ({"0.U.npy": b"not an array"}, r"0\.U\.npy is not a readable \.npy file"),
     ({"0.U.npy": npy(np.zeros((4, 4)))[:-8]}, r"0\.U\.npy has 120 bytes of data, its header promises 128"),
     ({"0.U.npy": npy(np.zeros((4, 4))) + b"more"}, r"0\.U\.npy has 132 bytes of data, its header promises 128"),
-    ({"0.U.npy": npy(np.array([{}]))}, r"0\.U\.npy is of object, expected real numbers"),
+    ({"0.U.npy": npy(np.array([{}]))}, r"0\.U\.npy is of \|O, expected numbers or bools"),
     ({"0.U.npy": npy(np.zeros(2, complex))}, r"0\.U\.npy is of complex128, expected real numbers"),
     ({"0.U.npy": npy(np.array([0, np.nan]))}, r"0\.U\.npy has 1 NaN"),
     ({"recording.json": b"{}"}, "needs format, layers and num_steps"),
@@ -132,6 +133,93 @@ def test_what_is_no_recording_is_refused(files, words, tmp_path):
             archive.writestr(name, data)
     with pytest.raises(ValueError, match=words):
         load(tmp_path / "run.zip")
+
+
+def settings(layer=None, **others):
+    layers = [] if layer is None else [layer]
+    return json.dumps({"format": 1, "layers": layers, "num_steps": None, **others}).encode()
+
+
+LEAKY = {"type": "Leaky", "beta": 0.5}
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (settings(format=True), "is of format True, this version reads 1"),
+    (settings(format=[["x" * 99]]), r"is of format \[\['xxx.*\.\.\.xxx"),
+    (settings(num_steps=2.0), "num_steps must be an integer of at least 1, or null; got 2.0"),
+    (settings(num_steps=True), "num_steps must be an integer of at least 1, or null; got True"),
+    (settings(num_steps={}), "num_steps must be an integer of at least 1, or null; got {}"),
+    (settings()[:-1] + b', "format": 1}', "recording.json needs format, layers and num_steps, as JSON"),
+    (settings(more=float("nan")), "recording.json needs format, layers and num_steps, as JSON"),
+    (b"[" * 100_000, "recording.json needs format, layers and num_steps, as JSON"),
+    (settings([1]), r"layer 0: not a layer: \[1\]"),
+    (settings("a\nb"), r"layer 0: not a layer: 'a\\nb'"),
+    (settings({"type": ["Linear"]}), r"layer 0: not a layer: {'type': \['Linear'\]}"),
+    (settings({"type": "Linear", "in_features": 2.5, "out_features": 1}), "layer 0: Linear: in_features must be"),
+    (settings({"type": "MaxPool2d", "kernel_size": 2.5}), "layer 0: MaxPool2d: kernel_size must be an integer"),
+    (settings({"type": "Flatten", "a\nb": 1}), r"layer 0: Flatten: has no 'a\\nb'; it has no arguments"),
+    (settings({"type": "Linear", "out": 1}), "layer 0: Linear: has no 'out'; it has in_features, out_features, bias"),
+    (settings({**LEAKY, "beta": 10**400}), "layer 0: Leaky: beta must be a number"),
+    (settings({**LEAKY, "threshold": [[1], [1, 2]]}), "layer 0: Leaky: threshold is not an array"),
+    (settings({**LEAKY, "spike_grad": 1}), "layer 0: Leaky: spike_grad must be a surrogate"),
+    (settings({**LEAKY, "spike_grad": {"name": "SSO"}}), "layer 0: not a surrogate that a recording can name"),
+    (settings({**LEAKY, "spike_grad": {"name": ["atan"]}}), "layer 0: not a surrogate that a recording can name"),
+    (settings({**LEAKY, "spike_grad": {"name": "boxcar", "x": 1}}), "layer 0: not a surrogate that a recording can"),
+    (settings({**LEAKY, "spike_grad": {"name": "atan", "x": 1}}), "layer 0: surrogate atan: has no 'x'; it has alpha"),
+    (settings({**LEAKY, "spike_grad": {"name": "atan", "alpha": 10**400}}), "layer 0: surrogate atan: .*alpha must be"),
+    (settings({**LEAKY, "spike_grad": {"name": "atan", "alpha": []}}), "layer 0: surrogate atan: .*alpha must be a"),
+])  # fmt: skip
+def test_settings_that_are_none_are_refused_in_a_line_that_names_the_file(text, words, tmp_path):
+    """Found by tests/fuzz, as are those below: TypeError, OverflowError, or a message without the file's name."""
+    path = tmp_path / "run.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("recording.json", text)
+    with pytest.raises(ValueError, match=f"^{path}: {words}") as caught:
+        load(path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("depth", [100, *range(500, 1000, 5), 5000])
+def test_a_constant_in_lists_as_deep_as_python_goes(depth, tmp_path):
+    """There json still reads what a message can no longer print."""
+    deep = b"[" * depth + b"]" * depth
+    text = settings({**LEAKY, "learn_beta": "here"}).replace(b'"here"', deep)
+    path = tmp_path / "run.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("recording.json", text)
+    with pytest.raises(ValueError, match=f"^{path}: "):
+        load(path)
+
+
+def test_a_directory_that_begins_before_the_file_is_damage(tmp_path):
+    """Python's zip reader says "negative seek value", as a ValueError of its own."""
+    save(Recording((), None, {"0.U": np.zeros(3)}), tmp_path / "run.zip")
+    data = bytearray((tmp_path / "run.zip").read_bytes())
+    data[-10:-6] = (2**32 - 1).to_bytes(4, "little")  # how long it is
+    (tmp_path / "run.zip").write_bytes(data)
+    with pytest.raises(ValueError, match=r"run\.zip: neither a folder nor a readable zip: "):
+        load(tmp_path / "run.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_no_other_compression_is_unpacked(method, tmp_path):
+    """LZMA takes as much memory as its data says."""
+    with zipfile.ZipFile(tmp_path / "run.zip", "w", method) as archive:
+        archive.writestr("0.U.npy", npy(np.zeros(3)))
+    with pytest.raises(ValueError, match=r"0\.U\.npy is compressed by another method than deflate"):
+        load(tmp_path / "run.zip")
+
+
+@pytest.mark.parametrize("value", [2**53, 2**53 + 1, 2**63 - 1, -(2**53) - 1, -(2**63), 2**64 - 1])
+def test_integers_that_would_become_others_are_refused(value, tmp_path):
+    dtype = np.uint64 if value > 2**63 else np.int64
+    save(Recording((), None, {"0.U": np.array([0, value], dtype)}), tmp_path / "run.zip")
+    with pytest.raises(
+        ValueError, match=r"0\.U\.npy has integers of 2\*\*53 or more, not all of which a float64 holds"
+    ):
+        load(tmp_path / "run.zip")
+    save(Recording((), None, {"0.U": np.array([2**53 - 1, 1 - 2**53])}), tmp_path / "run.zip")
+    assert load(tmp_path / "run.zip").arrays["0.U"].tolist() == [2**53 - 1, 1 - 2**53]
 
 
 def test_neither_folder_nor_zip(tmp_path):
@@ -156,11 +244,9 @@ def test_a_header_that_promises_more_than_there_is_costs_nothing(tmp_path):
 
 
 def test_a_member_that_would_unpack_to_too_much_is_not_unpacked(tmp_path, monkeypatch):
-    from npsnn.verify import recording
-
-    monkeypatch.setattr(recording, "MOST_BYTES", 100)
+    monkeypatch.setattr(recording_file, "MOST_BYTES", 100)
     save(Recording((), None, {"0.U": np.zeros(1000)}), tmp_path / "run.zip")
-    with pytest.raises(ValueError, match=r"0\.U\.npy has 8,128 bytes; at most 100 are read"):
+    with pytest.raises(ValueError, match="its files are more than 100 bytes, which is all that is read"):
         load(tmp_path / "run.zip")
 
 

@@ -1,7 +1,10 @@
 """A layer as JSON says it, and back: what golden cases and recordings tell of a network."""
 
 import ast
-from typing import Any
+import inspect
+import reprlib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from npsnn.neuron import Leaky
 from npsnn.surrogate import Surrogate
 
 Spec = dict[str, Any]
+T = TypeVar("T")
 
 # Type -> its arguments, by the names that they have as arguments and as attributes.
 ARGUMENTS: dict[type[Layer], tuple[str, ...]] = {
@@ -47,35 +51,57 @@ def spec_of(layer: Layer) -> Spec:
     return spec
 
 
-def layer_of(spec: Spec) -> Layer:
-    """The layer of a JSON object; ValueError where it is none.
+def layer_of(spec: Any) -> Layer:
+    """The layer of a JSON object; ValueError, which begins with its type, where it is none.
 
     >>> layer_of({"type": "Linear", "in_features": 3, "out_features": 2, "bias": True})
     Linear(3, 2)
+    >>> layer_of({"type": "Linear", "in_features": 3.5, "out_features": 2})
+    Traceback (most recent call last):
+      ...
+    ValueError: Linear: in_features must be an integer, got 3.5
     """
-    kind = TYPES.get(spec.get("type", "")) if isinstance(spec, dict) else None
+    name = spec.get("type") if isinstance(spec, dict) else None
+    kind = TYPES.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ValueError(f"not a layer: {str(spec)[:100]}")
-    options: Spec = {name: tuple(v) if name in _PAIRS else v for name, v in spec.items() if name != "type"}
+        raise ValueError(f"not a layer: {reprlib.repr(spec)}")
+    options: Spec = {key: value for key, value in spec.items() if key != "type"}
+    _check_names(options, ARGUMENTS[kind], kind.__name__)
+    for key in _PAIRS & options.keys():
+        options[key] = tuple(options[key]) if isinstance(options[key], list) else options[key]
     if isinstance(options.get("spike_grad"), dict):
         options["spike_grad"] = surrogate_of(options["spike_grad"])
-    try:
-        return kind(**options)
-    except TypeError as error:
-        raise ValueError(f"{spec['type']}: {error}") from None
+    return _made(kind.__name__, kind, options)
 
 
-_PAIRS = ("kernel_size", "stride", "padding")
+_PAIRS = {"kernel_size", "stride", "padding"}
 
 
 def surrogate_of(spec: Spec) -> Surrogate:
-    """The surrogate of a JSON object: its name and constants."""
-    if spec.get("name") == "boxcar":
+    """The surrogate of a JSON object: its name and constants; ValueError where it is none."""
+    if spec == {"name": "boxcar"}:
         return surrogate.custom_surrogate(_boxcar)
-    if spec.get("name") not in SURROGATES:
-        raise ValueError(f"not a surrogate that a recording can name: {str(spec)[:100]}")
-    options = {name: value for name, value in spec.items() if name != "name"}
-    return getattr(surrogate, spec["name"])(**options)  # type: ignore[no-any-return]
+    name = spec.get("name")
+    if name not in SURROGATES:
+        raise ValueError(f"not a surrogate that a recording can name: {reprlib.repr(spec)}")
+    options = {key: value for key, value in spec.items() if key != "name"}
+    function: Callable[..., Surrogate] = getattr(surrogate, name)
+    _check_names(options, inspect.signature(function).parameters, f"surrogate {name}")
+    return _made(f"surrogate {name}", function, options)
+
+
+def _check_names(options: Iterable[str], allowed: Iterable[str], where: str) -> None:
+    for unknown in (name for name in options if name not in allowed):
+        raise ValueError(f"{where}: has no {reprlib.repr(unknown)}; it has {', '.join(allowed) or 'no arguments'}")
+
+
+def _made(where: str, kind: Callable[..., T], options: Spec) -> T:
+    """`kind(**options)`; ValueError, which begins with `where`, for all that numbers and lists can be wrong in."""
+    try:
+        return kind(**options)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(f"{where}: ") else f"{where}: {text}") from None
 
 
 def _spec_of_surrogate(sigma: Surrogate) -> Spec:
