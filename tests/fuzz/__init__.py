@@ -1,0 +1,1 @@
+"""Millions of malformed inputs for the four readers: `python -m tests.fuzz`."""
