@@ -18,18 +18,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.fuzz.campaign import BLOCK, READERS, Found, run
+from tests.fuzz.campaign import BLOCK, READERS, Found, run, timed
 from tests.fuzz.limits import MEMORY, SECONDS
 from tests.fuzz.reader import FAILURES, FINE, REFUSED, SAID, UNCHANGED
 
 _STRETCH = 10 * BLOCK  # inputs that a process is given at once
 _SHOWN = 10  # failures of a reader that are told one by one
-
-
-def timed(name: str, seed: int, start: int, stop: int) -> tuple[Found, float]:
-    """What `run` found, and the CPU time that it took, drawing and judging included."""
-    begun = time.process_time()
-    return run(name, seed, start, stop), time.process_time() - begun
 
 
 def stretches(inputs: int) -> Iterator[tuple[int, int]]:
