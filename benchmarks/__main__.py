@@ -26,7 +26,8 @@ from benchmarks import cuda, engines, growth, page, peers
 from benchmarks.networks import NETWORKS
 from benchmarks.peers import spread
 from benchmarks.timing import AGREE, agreement, interleaved
-from npsnn import training
+from npsnn._versions import installed
+from npsnn._versions import versions as all_versions
 
 
 def compare(name: str, rounds: int, threads: int) -> dict[str, Any]:
@@ -143,10 +144,10 @@ def main() -> int:
         chosen = peers.chosen(args.peers)
     except ValueError as error:
         parser.error(str(error))
-    if training.installed("snntorch") == "not installed":
+    if installed("snntorch") == "not installed":
         raise SystemExit('needs PyTorch and snnTorch to stand beside: pip install "npsnn[peers]"')
     names = [name for name in NETWORKS if args.only in name]
-    versions = {**training.versions(), "processor": platform.machine(), "threads": args.threads}
+    versions = {**all_versions(), "processor": platform.machine(), "threads": args.threads}
     results: dict[str, Any] = {"npsnn": npsnn.__version__, "versions": versions}
     results["grid"] = [compare(name, args.rounds, args.threads) for name in names]
     print(grid_table(results["grid"]), flush=True)

@@ -18,7 +18,8 @@ from typing import Any
 from benchmarks import engines, page, timing
 from benchmarks.growth import GROWTH
 from benchmarks.networks import NETWORKS, Network
-from npsnn import _cuda, training
+from npsnn import _cuda
+from npsnn._versions import installed
 
 TUTORIAL = NETWORKS["tutorial, B 128, T 50"]
 WARM_UPS = 3
@@ -143,7 +144,7 @@ def compare(rounds: int) -> dict[str, Any]:
             left_out[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             print(f"{name}: left out, {left_out[name]}", flush=True)
     packages = ("torch", "snntorch", "spikingjelly", "triton", "numba-cuda", "numba")
-    versions = {package: training.installed(package) for package in packages}
+    versions = {package: installed(package) for package in packages}
     times = timed(made, rounds)
     return {"device": _cuda.device_name(), "versions": versions, "apart": apart, "left out": left_out, "times": times}
 

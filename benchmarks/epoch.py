@@ -12,6 +12,7 @@ import time
 from itertools import islice
 
 from npsnn import backprop, training
+from npsnn._versions import installed
 
 
 def npsnn_epoch(run: training.Run) -> tuple[float, float]:
@@ -50,7 +51,7 @@ def main() -> None:
     steps = len(run.train)
     if not 0 <= args.snntorch_steps < steps:
         parser.error(f"--snntorch-steps must be in 0..{steps - 1}, one less than the epoch's {steps} steps")
-    if args.snntorch_steps and training.installed("snntorch") == "not installed":
+    if args.snntorch_steps and installed("snntorch") == "not installed":
         parser.error('--snntorch-steps needs PyTorch and snnTorch: pip install "npsnn[peers]"')
     print(
         f"{len(run.train.dataset)} images, {steps} steps of B {settings.batch_size}, T {settings.num_steps}", flush=True

@@ -14,6 +14,7 @@ import numpy as np
 import npsnn
 from benchmarks import timing
 from npsnn import training
+from npsnn._versions import installed
 
 T = 50
 
@@ -60,8 +61,8 @@ def main():
     steps = {"npsnn cpu": npsnn_step("cpu", params, x, targets)}
     if args.reference:
         steps["npsnn reference"] = npsnn_step("reference", params, x, targets)
-    if training.installed("snntorch") != "not installed":
-        steps["snntorch " + training.installed("snntorch")] = snntorch_step(params, x, targets)
+    if installed("snntorch") != "not installed":
+        steps["snntorch " + installed("snntorch")] = snntorch_step(params, x, targets)
 
     losses = {name: step() for name, step in steps.items()}
     print("loss of the first step:", {k: round(v, 6) for k, v in losses.items()})

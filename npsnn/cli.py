@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import npsnn
-from npsnn import _check, _cuda, _files, backends, backprop, data, pictures, training
+from npsnn import _check, _cuda, _files, backends, backprop, data, pictures, run_folder, training
+from npsnn import settings as settings_file
 from npsnn._signals import Stop
-from npsnn.training import Settings
+from npsnn._versions import versions
+from npsnn.settings import Settings
 
 INTERRUPTED = 130
 PATIENCE = 3.0  # seconds until a first step that is not done is explained
@@ -65,7 +67,7 @@ def train(args: argparse.Namespace) -> int:
         if args.out or args.settings:
             raise ValueError("--resume goes on in its own folder with its own settings: leave out --out and --settings")
         folder = Path(args.resume)
-        run = training.resume(folder, _given(args))
+        run = run_folder.resume(folder, _given(args))
     else:
         run = training.Run(_settings(args))
         folder = _fresh_folder(args.out, run.settings.seed)
@@ -85,7 +87,7 @@ def _train(run: training.Run, folder: Path, save_every: int, args: argparse.Name
         _say_where(run, folder)
     with Stop() as stop, _Bar(run, enabled=not args.no_progress) as bar:
         try:
-            for epoch in training.record(run, folder, bar.update, save_every=save_every, stop=stop):
+            for epoch in run_folder.record(run, folder, bar.update, save_every=save_every, stop=stop):
                 bar.next_epoch(*epoch.lines(settings.epochs))
         except training.StoppedError:
             done, batches = len(run.progress.losses), len(run.train)
@@ -168,7 +170,7 @@ class _Bar:
 
 def _settings(args: argparse.Namespace) -> Settings:
     """Defaults, then the file of `--settings`, then the flags that were given."""
-    settings = training.settings_file(args.settings) if args.settings else Settings()
+    settings = settings_file.read(args.settings) if args.settings else Settings()
     return replace(settings, **_given(args))
 
 
@@ -208,7 +210,7 @@ def _pictures(run: training.Run, folder: Path, skip: bool) -> list[str]:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Test a checkpoint of `npsnn train`."""
-    net, settings = training.restore(args.checkpoint, args.backend or "auto")
+    net, settings = run_folder.restore(args.checkpoint, args.backend or "auto")
     images = data.mnist(args.split, args.data or settings.data)
     loader = data.DataLoader(images, settings.batch_size)
     criterion = training.LOSSES[settings.loss]()
@@ -250,7 +252,7 @@ def compare_recordings(args: argparse.Namespace) -> int:
 
 def info(args: argparse.Namespace) -> int:
     """What is installed and what would compute."""
-    for name, version in training.versions().items():
+    for name, version in versions().items():
         print(f"{name:12}{version}")
     print(f"{'ffmpeg':12}{shutil.which('ffmpeg') or 'not found (MP4 and HTML5 video need it; GIF does not)'}")
     for name in backends.NAMES:
@@ -348,7 +350,7 @@ def _train_parser(commands: Any) -> None:
     p.add_argument("--out", metavar="DIR", help="where to write (default: a new folder in runs/)")
     p.add_argument("--resume", metavar="DIR", help="go on with the run in DIR, to the bits of the run never stopped")
     p.add_argument(
-        "--save-every", metavar="N", type=int, default=training.SAVE_EVERY,
+        "--save-every", metavar="N", type=int, default=run_folder.SAVE_EVERY,
         help="batches between two checkpoints: what a killed run loses (default: %(default)s)",
     )  # fmt: skip
     p.add_argument("--settings", metavar="FILE", help="a settings.json to run again; flags given beside it win")

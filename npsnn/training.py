@@ -1,27 +1,23 @@
-"""The main job: snnTorch's sixth tutorial, trained, recorded, and gone on with after any stop (floor 4)."""
+"""The main job: snnTorch's sixth tutorial, an epoch at a time, from wherever it stands (floor 4)."""
 
-import csv
-import difflib
 import hashlib
-import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import npsnn
-from npsnn import _check, _files, backprop, checkpoint, data, health, surrogate
+from npsnn import _check, backprop, checkpoint, data, health, surrogate
 from npsnn import functional as SF
+from npsnn._versions import versions
 from npsnn.generator import Generator
 from npsnn.layers import Conv2d, Flatten, Linear, MaxPool2d
 from npsnn.network import Firing, Sequential
 from npsnn.neuron import Leaky
 from npsnn.optim import Adam
+from npsnn.settings import Settings as Settings
 
 LOSSES = {
     "ce_rate_loss": SF.ce_rate_loss,
@@ -32,56 +28,6 @@ LOSSES = {
 }
 IMAGE = (1, 28, 28)
 CLASSES = 10
-SAVE_EVERY = 50  # batches: a save takes about a twentieth of a step
-MAY_CHANGE = (
-    "epochs",
-    "data",
-    "backend",
-    "memory_budget",
-    "check_finite",
-)  # when a run goes on; the rest would make it another
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Every number of the main job; the defaults are the tutorial's."""
-
-    data: str | None = None  # a folder of the four IDX files; None: the embedded subset
-    channels: tuple[int, int] = (12, 64)
-    kernel_size: int = 5
-    pool: int = 2
-    beta: float = 0.5
-    threshold: float = 1.0
-    slope: float = 25.0
-    num_steps: int = 50
-    batch_size: int = 128
-    epochs: int = 3
-    loss: str = "ce_rate_loss"
-    lr: float = 1e-2
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    seed: int = 0
-    dtype: str = "float32"
-    backend: str = "auto"
-    memory_budget: int | None = None  # bytes that a training step's tape may take
-    check_finite: bool = False  # look at every layer, to find out where a run goes wrong
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Settings":
-        """Settings from JSON's types; ValueError for a name that is none.
-
-        >>> Settings.from_dict({"channels": [4, 8]}).channels
-        (4, 8)
-        """
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-            raise ValueError(f"settings: {', '.join(unknown)} unknown; {hint}")
-        typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**typed)
 
 
 class Epoch(NamedTuple):
@@ -249,7 +195,7 @@ class Run:
             "settings": asdict(self.settings),
             "versions": versions(),
             "backend": self.net.backend,
-            "images": self.images(),
+            "images": self.images,
             "epoch": len(self.history),
             "history": [epoch._asdict() for epoch in self.history],
             "loader": self.train.state_dict(),
@@ -262,14 +208,12 @@ class Run:
 
     def load(self, saved: dict[str, Any], where: str) -> None:
         """Go to where `checkpoint.load` found another run of these settings; ValueError where that cannot be."""
-        for name, ours in (("backend", self.net.backend), ("images", self.images())):
-            if saved[name] != ours:
-                theirs = saved[name]
-                what = {
-                    "backend": f"was computed by {theirs!r}, this would be {ours!r}, whose bits differ; give --backend",
-                    "images": "was trained on other images than these",
-                }
-                raise ValueError(f"{where}: {what[name]}")
+        theirs, ours = saved["backend"], self.net.backend
+        if theirs != ours:
+            why = f"was computed by {theirs!r}, this would be {ours!r}, whose bits differ; give --backend"
+            raise ValueError(f"{where}: {why}")
+        if saved["images"] != self.images:
+            raise ValueError(f"{where}: was trained on other images than these")
         now = Progress(
             saved["losses"].tolist(), saved["accuracies"].tolist(), float(saved["seconds"]),
             {name: Firing(rate, silent) for name, rate, silent in saved["firing"]}, tuple(saved["notes"]),
@@ -283,6 +227,7 @@ class Run:
         then, today = saved["versions"], versions()
         self.other_versions = [(n, then.get(n, "not there"), v) for n, v in today.items() if then.get(n) != v]
 
+    @cached_property
     def images(self) -> str:
         """The SHA-256 of all images and labels."""
         sha = hashlib.sha256()
@@ -309,165 +254,3 @@ def evaluate(
         if stop():
             raise StoppedError
     return loss / samples, right / samples
-
-
-def restore(path: str | os.PathLike[str], backend: str = "auto") -> tuple[Sequential, Settings]:
-    """The network of a checkpoint that `record` wrote, and its settings."""
-    saved = checkpoint.load(path)
-    settings = replace(_settings_of(saved, os.fspath(path)), backend=backend)
-    net = build(settings, settings.seed)
-    checkpoint.put(saved, net, None, os.fspath(path))
-    return net, settings
-
-
-def resume(folder: Path, changed: dict[str, Any]) -> Run:
-    """The run that `record` wrote into `folder`, where it stands, with the settings that are `changed`.
-
-    ValueError where there is none, and for a change that would make it another run. A run that was stopped before its
-    first checkpoint stands at its beginning.
-    """
-    path = folder / "checkpoint.npz"
-    if not path.exists():
-        if (folder / "settings.json").exists():
-            return Run(_changed(settings_file(folder / "settings.json"), changed, folder))
-        raise ValueError(f"{folder} holds no run to go on with; start one: npsnn train --out {folder}")
-    saved = checkpoint.load(path)
-    run = Run(_changed(_settings_of(saved, str(path)), changed, folder))
-    if "backend" in changed:
-        saved["backend"] = run.net.backend
-    try:
-        run.load(saved, str(path))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a state that a run can go on from: {error}") from None
-    return run
-
-
-def settings_file(path: str | os.PathLike[str]) -> Settings:
-    """The settings of a settings.json; ValueError for what is none."""
-    try:
-        text = _files.read(path, 2**20, "a settings file").decode("utf-8")
-        loaded = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
-        return Settings.from_dict(dict(loaded.get("settings", loaded)))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{os.fspath(path)}: not a settings file: {error}") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{name} is there twice")
-        found[name] = value
-    return found
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
-
-
-def _settings_of(saved: dict[str, Any], where: str) -> Settings:
-    if not isinstance(saved.get("settings"), dict):
-        raise ValueError(f"{where}: holds no settings, so it is not of `npsnn train`")
-    return Settings.from_dict(saved["settings"])
-
-
-def _changed(settings: Settings, changed: dict[str, Any], folder: Path) -> Settings:
-    """The settings with the changes that leave the run what it is."""
-    other = replace(settings, **changed)
-    different = [
-        f"{name} {getattr(settings, name)} -> {getattr(other, name)}"
-        for name in (f.name for f in fields(Settings))
-        if name not in MAY_CHANGE and getattr(settings, name) != getattr(other, name)
-    ]
-    if different:
-        raise ValueError(f"{folder}: the run would be another with {', '.join(different)}; leave it out, or start anew")
-    return other
-
-
-def record(
-    run: Run,
-    folder: Path,
-    on_batch: Callable[[backprop.Batch], None] = lambda batch: None,
-    *,
-    save_every: int = SAVE_EVERY,
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Epoch]:
-    """Train what is left of all epochs, in `folder`: settings.json, checkpoint.npz, history.csv, log.txt.
-
-    The checkpoint is written at the start, every `save_every` batches, at the end of an epoch's batches, after its
-    test, and when `stop()` turns True, which raises StoppedError; so a run can go on from it at any time (`resume`).
-    """
-
-    def save() -> None:
-        if np.isfinite(run.net.flat_params).all():  # else the last checkpoint is the one to keep
-            checkpoint.save(folder / "checkpoint.npz", run.net, run.optimizer, **run.state())
-
-    def after(batch: backprop.Batch) -> None:
-        on_batch(batch)
-        done = len(run.progress.losses)
-        if done % save_every == 0 or done == len(run.train):
-            batch.settle()
-            save()
-
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {"settings": asdict(run.settings), "versions": versions()}
-    _write_text(folder / "settings.json", json.dumps(settings, indent=2) + "\n")
-    save()
-    _write_reports(run, folder)
-    while len(run.history) < run.settings.epochs:
-        try:
-            epoch = run.epoch(after, stop)
-        except StoppedError:
-            save()
-            raise
-        except backprop.DivergedError as error:
-            save()
-            found = f"{error}; {health.after_failure(str(error))}"
-            _write_reports(run, folder, f"epoch {len(run.history) + 1}: {found}")
-            raise backprop.DivergedError(found) from None
-        save()
-        _write_reports(run, folder)
-        yield epoch
-
-
-def versions() -> dict[str, str]:
-    """What computed the run."""
-    found = {"npsnn": npsnn.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    for name in ("numba", "scipy", "matplotlib", "tqdm"):
-        found[name] = installed(name)
-    return found
-
-
-def installed(package: str) -> str:
-    """The version of a package, or "not installed"; it is not imported.
-
-    >>> installed("surely-no-such-package")
-    'not installed'
-    """
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _write_reports(run: Run, folder: Path, *more: str) -> None:
-    """history.csv and log.txt, for a person: all that is in them is in the checkpoint too."""
-    lines: list[str] = []
-
-    class Lines:
-        def write(self, line: str) -> None:
-            lines.append(line)
-
-    if run.history:
-        writer = csv.DictWriter(Lines(), fieldnames=list(run.history[0].row()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(epoch.row() for epoch in run.history)
-        _write_text(folder / "history.csv", "".join(lines))
-    log = [line for epoch in run.history for line in epoch.lines(run.settings.epochs)]
-    _write_text(folder / "log.txt", "".join(f"{line}\n" for line in (*log, *more)))
-
-
-def _write_text(path: Path, text: str) -> None:
-    _files.write(path, lambda file: file.write(text.encode("utf-8")))

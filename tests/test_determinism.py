@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("numba", reason="the claim is of the cpu backend")
 
 import npsnn
-from npsnn import _buffers, _threads, surrogate, tiles, training
+from npsnn import _buffers, _threads, run_folder, surrogate, tiles, training
 from npsnn._vectors import FUSED
 from tests.test_tiles import draw, everything, network, shuffled
 from tests.twins import same_bits
@@ -294,7 +294,7 @@ def test_the_published_hash_of_the_weights_after_one_epoch(tmp_path):
     for n in (1, 2):
         with threads(n):
             run = training.Run(training.Settings(backend="cpu", epochs=1))
-            list(training.record(run, tmp_path, lambda batch: None))
+            list(run_folder.record(run, tmp_path, lambda batch: None))
         found = hashlib.sha256(run.net.flat_params.tobytes()).hexdigest()
         assert found == PUBLISHED[exp], (
             f"the weights after one epoch have other bits than those published: {found}, not {PUBLISHED[exp]} "

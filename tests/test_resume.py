@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import npsnn
-from npsnn import _files, backprop, checkpoint, cli, training
+from npsnn import _files, backprop, checkpoint, cli, run_folder, training
 from tests.long import kills
 
 ROOT = str(Path(npsnn.__file__).parent.parent)
@@ -44,7 +44,7 @@ def flags(images, **changed):
 def undisturbed(images, tmp_path_factory):
     """The end of the run that was never stopped, and its folder."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    list(training.record(training.Run(settings(images)), folder))
+    list(run_folder.record(training.Run(settings(images)), folder))
     return kills.end_of(folder), folder
 
 
@@ -59,20 +59,20 @@ def test_stopped_at_any_moment_it_goes_on_to_the_same_bits(images, undisturbed, 
     """Between any two batches, also of the test: it is asked eight times an epoch, three epochs."""
     run, stopped = training.Run(settings(images)), False
     try:
-        list(training.record(run, tmp_path, stop=stopper(after)))
+        list(run_folder.record(run, tmp_path, stop=stopper(after)))
     except training.StoppedError:
         stopped = True
-    again = training.resume(tmp_path, {})
+    again = run_folder.resume(tmp_path, {})
     assert stopped == (len(again.history) < 3)
     assert len(again.progress.losses) == len(run.progress.losses)
-    assert len(list(training.record(again, tmp_path))) == 3 - len(run.history) if stopped else True
+    assert len(list(run_folder.record(again, tmp_path))) == 3 - len(run.history) if stopped else True
     assert kills.end_of(tmp_path) == undisturbed[0]
 
 
 def test_what_a_run_leaves_is_the_same_but_for_the_time(images, undisturbed, tmp_path):
     with pytest.raises(training.StoppedError):
-        list(training.record(training.Run(settings(images)), tmp_path, stop=stopper(11)))
-    list(training.record(training.resume(tmp_path, {}), tmp_path))
+        list(run_folder.record(training.Run(settings(images)), tmp_path, stop=stopper(11)))
+    list(run_folder.record(run_folder.resume(tmp_path, {}), tmp_path))
     names = ["checkpoint.npz", "history.csv", "log.txt", "settings.json"]
     assert sorted(os.listdir(tmp_path)) == sorted(os.listdir(undisturbed[1])) == names
     rows = []
@@ -87,8 +87,8 @@ def test_what_a_run_leaves_is_the_same_but_for_the_time(images, undisturbed, tmp
 
 
 def test_more_epochs_are_those_of_the_run_that_was_asked_for_them(images, undisturbed, tmp_path):
-    list(training.record(training.Run(settings(images, epochs=1)), tmp_path))
-    list(training.record(training.resume(tmp_path, {"epochs": 3}), tmp_path))
+    list(run_folder.record(training.Run(settings(images, epochs=1)), tmp_path))
+    list(run_folder.record(run_folder.resume(tmp_path, {"epochs": 3}), tmp_path))
     assert kills.end_of(tmp_path) == undisturbed[0]
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_is_done_says_so_and_stays(images, undisturbed, tmp_path, cap
 
 
 def test_half_written_files_are_removed_and_mentioned(images, tmp_path, capsys):
-    list(training.record(training.Run(settings(images, epochs=1)), tmp_path))
+    list(run_folder.record(training.Run(settings(images, epochs=1)), tmp_path))
     (tmp_path / ".npsnn-1-00000000.part.npz").write_bytes(b"half")
     assert cli.main(["train", "--resume", str(tmp_path), "--no-plots"]) == 0
     assert "removed 1 half-written file: a write was killed" in capsys.readouterr().out
@@ -223,7 +223,7 @@ def test_half_written_files_are_removed_and_mentioned(images, tmp_path, capsys):
 
 
 def test_other_versions_are_mentioned(images, tmp_path, capsys, monkeypatch):
-    list(training.record(training.Run(settings(images, epochs=1)), tmp_path))
+    list(run_folder.record(training.Run(settings(images, epochs=1)), tmp_path))
     now = training.versions()
     monkeypatch.setattr(training, "versions", lambda: {**now, "numpy": "9.9"})
     assert cli.main(["train", "--resume", str(tmp_path), "--no-plots"]) == 0
@@ -232,7 +232,7 @@ def test_other_versions_are_mentioned(images, tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def one_epoch(images, tmp_path):
-    list(training.record(training.Run(settings(images, epochs=1)), tmp_path / "run"))
+    list(run_folder.record(training.Run(settings(images, epochs=1)), tmp_path / "run"))
     return tmp_path / "run"
 
 
@@ -279,11 +279,11 @@ def test_another_backend_has_to_be_asked_for(one_epoch, capsys, monkeypatch):
     saved = json.loads((one_epoch / "settings.json").read_text())
     assert saved["settings"]["backend"] == "reference"
     assert cli.main(["train", "--resume", str(one_epoch), "--no-plots", "--epochs", "2", "--backend", "cpu"]) == 0
-    run = training.resume(one_epoch, {})
+    run = run_folder.resume(one_epoch, {})
     assert run.net.backend == "cpu"
     monkeypatch.setattr(npsnn.network.backends, "resolve", lambda name: "reference")
     with pytest.raises(ValueError, match="was computed by 'cpu', this would be 'reference', whose bits differ; give"):
-        training.resume(one_epoch, {})
+        run_folder.resume(one_epoch, {})
 
 
 def test_where_there_is_nothing_to_go_on_with(tmp_path, images, capsys):
@@ -300,13 +300,13 @@ def test_where_there_is_nothing_to_go_on_with(tmp_path, images, capsys):
 def test_settings_alone_are_the_beginning(tmp_path, images, undisturbed):
     """A kill may come between the two files."""
     run = training.Run(settings(images))
-    written = training.record(run, tmp_path)
+    written = run_folder.record(run, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "save", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "gone")))
         with pytest.raises(OSError, match="gone"):
             next(written)
     assert os.listdir(tmp_path) == ["settings.json"]
-    list(training.record(training.resume(tmp_path, {}), tmp_path))
+    list(run_folder.record(run_folder.resume(tmp_path, {}), tmp_path))
     assert kills.end_of(tmp_path) == undisturbed[0]
 
 
@@ -316,7 +316,7 @@ def test_settings_alone_are_the_beginning(tmp_path, images, undisturbed):
     lambda s: s["loader"].update(position=99), lambda s: s["loader"].update(generator={}),
 ])  # fmt: skip
 def test_a_state_that_is_none_is_refused_and_changes_nothing(one_epoch, images, spoil, capsys):
-    run = training.resume(one_epoch, {})
+    run = run_folder.resume(one_epoch, {})
     state = run.state()
     spoil(state)
     checkpoint.save(one_epoch / "checkpoint.npz", run.net, run.optimizer, **state)
@@ -347,7 +347,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(one_epoch, images, capsys, monk
         f"npsnn: {one_epoch / 'checkpoint.npz'}: No space left on device\n"
     )
     monkeypatch.undo()
-    run = training.resume(one_epoch, {})
+    run = run_folder.resume(one_epoch, {})
     assert len(run.history) == 1 and len(run.progress.losses) in (2, 4)
 
 
@@ -377,7 +377,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(images, tmp_p
     found = "what the last layer gives is not finite at batch 2, step 0; no update was made from it; try a smaller --lr"
     assert err.startswith(f"npsnn: {found}") and err.endswith(f"; {tmp_path / 'run'} holds the run before it\n")
     assert (tmp_path / "run" / "log.txt").read_text().splitlines()[-1].startswith(f"epoch 2: {found}")
-    run = training.resume(tmp_path / "run", {})
+    run = run_folder.resume(tmp_path / "run", {})
     assert (len(run.history), len(run.progress.losses), run.optimizer.t) == (1, kept, 5 + kept)
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npsnn import _files, _npy, checkpoint, training
+from npsnn import _files, _npy, checkpoint, run_folder, training
 
 SETTINGS = {  # three epochs of five batches
     "channels": (2, 3), "kernel_size": 9, "num_steps": 3, "batch_size": 8, "epochs": 3, "backend": "reference",
@@ -89,7 +89,7 @@ class Deadly(_files.System):
 def train(folder: Path, images: Path, done: mmap.mmap) -> None:
     """A run from its beginning or from where it stands; `done` counts the steps whose save has returned."""
     if (folder / "settings.json").exists():
-        run = training.resume(folder, {})
+        run = run_folder.resume(folder, {})
         _files.remove_stale(folder)
     else:
         run = training.Run(training.Settings(data=str(images), **SETTINGS))
@@ -105,7 +105,7 @@ def train(folder: Path, images: Path, done: mmap.mmap) -> None:
     def on_batch(_) -> None:
         done[:4] = struct.pack("i", steps() - 1)  # the save of the step before has returned
 
-    for _ in training.record(run, folder, on_batch, save_every=1):
+    for _ in run_folder.record(run, folder, on_batch, save_every=1):
         done[:4] = struct.pack("i", steps())
 
 
