@@ -56,7 +56,7 @@ def save(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | None =
     for name, value in extra.items():
         if name in _OURS:
             raise TypeError(f"save: {name!r} is the checkpoint's own name; call the extra something else")
-        _sort(f"extra/{name}", value, arrays, plain)
+        _sort("extra", {name: value}, arrays, plain)
     data = pack({"network": network_of(net), "plain": plain}, arrays)
     _files.write(path, lambda file: file.write(data))
 

@@ -243,6 +243,7 @@ def test_no_pickle_is_read(tmp_path):
         ({"o": np.array([None])}, "save: extra/o is an array of object, which needs pickle"),
         ({"d": {1: 2}}, "save: extra/d has the key 1"),
         ({"d": {"a/b": 2}}, "save: extra/d has the key 'a/b'"),
+        ({"a/b": 1}, "save: extra has the key 'a/b'"),
         ({"network": 1}, "save: 'network' is the checkpoint's own name"),
         ({"l": np.zeros(2, np.longdouble)}, "which has no portable form"),
     ],

@@ -81,6 +81,6 @@ def test_a_name_as_long_as_a_zip_holds(tmp_path, name):
 
 def test_an_extra_is_called_something_that_can_be_read_again(tmp_path):
     net = npsnn.Sequential(npsnn.Linear(2, 1), backend="reference")
-    with pytest.raises(TypeError, match=r"save: 'extra/a\\nb' is no name; a name is a printable string"):
+    with pytest.raises(TypeError, match=r"save: extra has the key 'a\\nb'; a key is a printable string"):
         checkpoint.save(tmp_path / "a.npz", net, **{"a\nb": 1})
     assert list(tmp_path.iterdir()) == []
