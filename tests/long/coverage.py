@@ -19,15 +19,15 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "npsnn"
 LEAST = 97.0  # per cent of lines
 
-# Minutes each as plain Python, and nothing in them that the others do not reach.
-SLOW = ("tests/peers", "tests/verify/test_golden.py::test_every_case_is_computed_again", "tests/long")
-PLAIN = (  # what looks into kernels, and is quick enough without the compiler
+PLAIN = [  # what looks into kernels, and is quick without the compiler
     "tests/adam", "tests/conv2d", "tests/convpool2d", "tests/functional", "tests/leaky", "tests/leakyconvpool2d",
     "tests/linear", "tests/pool2d", "tests/test_lanes.py", "tests/test_surrogate.py", "tests/test_fused.py",
-)  # fmt: skip
+]  # fmt: skip
+# Minutes, and nothing in them that the other tests do not reach.
+SLOW = ["tests/peers", "tests/verify/test_golden.py", "tests/conv2d", "tests/convpool2d", "tests/leakyconvpool2d"]
 RUNS = {
-    "plain Python": ({"NUMBA_DISABLE_JIT": "1"}, [*PLAIN]),
-    "compiled": ({}, ["tests", "npsnn", *(f"--deselect={name}" for name in SLOW)]),
+    "plain Python": ({"NUMBA_DISABLE_JIT": "1"}, PLAIN),
+    "compiled": ({}, ["tests", "npsnn", *(f"--ignore={name}" for name in SLOW)]),
     "simulator": ({"NUMBA_ENABLE_CUDASIM": "1"}, ["tests", "-k", "cuda"]),
 }
 
