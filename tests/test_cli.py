@@ -216,3 +216,27 @@ def test_an_output_that_is_closed_from_the_start(tmp_path):
         command, shell=True, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONPATH": ROOT}
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_debug_shows_the_error_itself():
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz does not exist"):
+        cli.main(["eval", "nowhere.npz", "--debug"])
+
+
+def test_a_folder_without_permission_is_said_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert cli.main(["train", *SMALL, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == f"npsnn: {tmp_path / 'run'} cannot be written to\n"
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_pictures_that_cannot_be_written_do_not_hide_that_the_run_is_complete(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device", "accuracy.png")
+
+    monkeypatch.setattr(cli.pictures, "draw", full)
+    assert cli.main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"npsnn: the run is complete, its pictures are not: {tmp_path / 'run'}\n")
+    assert err.endswith("npsnn: accuracy.png: No space left on device\n")
+    assert checkpoint.load(tmp_path / "run" / "checkpoint.npz")["epoch"] == 1

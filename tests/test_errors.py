@@ -478,3 +478,18 @@ def test_params_update_reaches_the_network():
     n = net()
     n.params.update({"0.bias": np.full(2, 9, F32)})
     assert n.params["0.bias"].tolist() == [9, 9]
+
+
+def test_parameters_are_neither_added_nor_taken_away():
+    n = net()
+    for call in (lambda: n.params.pop("0.bias"), lambda: n.params.clear(), lambda: n.params.setdefault("x", 1)):
+        with pytest.raises(TypeError, match="a network's parameters can be assigned to, not added or taken away"):
+            call()
+    assert list(n.params) == ["0.weight", "0.bias"]
+
+
+def test_the_cpu_backend_without_numba_says_what_it_needs(monkeypatch):
+    monkeypatch.setattr(npsnn.backends.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'backend "cpu" needs Numba: pip install "npsnn\[fast\]"'):
+        net(backend="cpu")
+    assert net(backend="auto").backend == "reference"
