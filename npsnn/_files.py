@@ -14,7 +14,10 @@ import io
 import os
 import secrets
 import stat
+import struct
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -23,6 +26,11 @@ if sys.platform != "win32":
     import fcntl
 
 PIECE = 2**20  # bytes that are written at once
+# What Python's zip reader raises on a damaged file; OSError is a seek to where the file is not.
+UNREADABLE_ZIP = (
+    zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, OSError, OverflowError,
+    struct.error, zlib.error,
+)  # fmt: skip
 STALE = ".npsnn-*.part*"  # what a process that was killed while it wrote leaves behind
 
 

@@ -20,17 +20,11 @@ from npsnn import _files, _npy, state_dict
 from npsnn._check import Array
 from npsnn.network import Sequential
 from npsnn.optim import Adam
-from npsnn.spec import Spec, spec_of
+from npsnn.spec import difference, network_of
 
 FORMAT = "npsnn checkpoint 2"
 META, SUMS = "meta.json", "SHA256SUMS"
 _OURS = ("net", "optimizer", "network")
-
-# What Python's zip reader raises on a damaged file; OSError is a seek to where the file is not.
-_UNREADABLE = (
-    zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, OSError, OverflowError,
-    struct.error,
-)  # fmt: skip
 
 
 def save(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | None = None, **extra: Any) -> None:
@@ -57,7 +51,7 @@ def save(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | None =
         if name in _OURS:
             raise TypeError(f"save: {name!r} is the checkpoint's own name; call the extra something else")
         _sort("extra", {name: value}, arrays, plain)
-    data = pack({"network": network_of(net), "plain": plain}, arrays)
+    data = pack({"network": network_of(net.layers, net.dtype), "plain": plain}, arrays)
     _files.write(path, lambda file: file.write(data))
 
 
@@ -93,9 +87,9 @@ def restore(path: str | os.PathLike[str], net: Sequential, optimizer: Adam | Non
 
 def put(saved: dict[str, Any], net: Sequential, optimizer: Adam | None, where: str) -> dict[str, Any]:
     """As `restore`, from what `load` returned for a file that is called `where`."""
-    difference = _difference(saved["network"], network_of(net))
-    if difference:
-        raise ValueError(f"{where} is of another network: {difference}")
+    other = difference(saved["network"], network_of(net.layers, net.dtype))
+    if other:
+        raise ValueError(f"{where} is of another network: {other}")
     state_dict.match(saved["net"], net.params, net.layers, net.dtype, strict=True)
     if optimizer is not None:
         if optimizer.net is not net:
@@ -164,7 +158,7 @@ def _members(data: bytes, where: str) -> dict[str, bytes]:
                 if not entry.filename.isprintable():
                     raise ValueError(f"it has a member called {entry.filename!r}")
             return {entry.filename: archive.read(entry) for entry in entries}
-    except _UNREADABLE as error:
+    except _files.UNREADABLE_ZIP as error:
         raise ValueError(f"{where}: not a readable checkpoint: {error}") from None
 
 
@@ -236,8 +230,6 @@ def _sorts_into(tree: dict[str, Any], arrays: dict[str, Array], plain: dict[str,
 
 def _sort(name: str, value: Any, arrays: dict[str, Array], plain: dict[str, Any]) -> None:
     """Put `value` where it belongs: with the arrays or with what JSON can say; a dict entry by entry."""
-    if not name.isprintable():
-        raise TypeError(f"save: {name!r} is no name; a name is a printable string")
     if isinstance(value, dict) and (value or name in ("net", "optimizer")):
         for key, entry in value.items():
             if not isinstance(key, str) or "/" in key or not key.isprintable():
@@ -255,39 +247,3 @@ def _sort(name: str, value: Any, arrays: dict[str, Array], plain: dict[str, Any]
             kind = type(value).__name__
             raise TypeError(f"save: {name} is a {kind}: neither an array nor something JSON can say") from None
         plain[name] = same
-
-
-# --- what a network was --------------------------------------------------------------------------------------------
-
-
-def network_of(net: Sequential) -> dict[str, Any]:
-    """A network as JSON says it: `{"dtype": ..., "layers": [...]}`."""
-    described: dict[str, Any] = json.loads(
-        _json({"dtype": net.dtype.name, "layers": [spec_of(layer) for layer in net.layers]})
-    )
-    return described
-
-
-def _difference(saved: Any, ours: dict[str, Any]) -> str:
-    """The first difference between two networks, in words; none where they are the same."""
-    if not isinstance(saved, dict) or saved.keys() != ours.keys() or not isinstance(saved["layers"], list):
-        return "what it says of its layers is no list of layers"
-    if saved["dtype"] != ours["dtype"]:
-        return f"it computes in {saved['dtype']}, this one in {ours['dtype']}"
-    for i, (theirs, mine) in enumerate(zip(saved["layers"], ours["layers"], strict=False)):
-        found = _layer_difference(theirs, mine)
-        if found:
-            return f"{i} {found}"
-    if len(saved["layers"]) != len(ours["layers"]):
-        return f"it has {len(saved['layers'])} layers, this one {len(ours['layers'])}"
-    return ""
-
-
-def _layer_difference(theirs: Any, mine: Spec) -> str:
-    if not isinstance(theirs, dict) or theirs.get("type") != mine["type"]:
-        return f"is {theirs.get('type') if isinstance(theirs, dict) else theirs}, this one {mine['type']}"
-    learnt = {name for name in ("beta", "threshold") if mine.get(f"learn_{name}")}  # a parameter, which is loaded
-    for name in sorted(mine.keys() | theirs.keys()):
-        if theirs.get(name) != mine.get(name) and name not in learnt:
-            return f"{mine['type']} has {name} {theirs.get(name)}, this one {mine.get(name)}"
-    return ""

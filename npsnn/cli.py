@@ -96,9 +96,9 @@ def _train(run: training.Run, folder: Path, save_every: int, args: argparse.Name
             return stop.status
         except backprop.DivergedError as error:
             raise ValueError(f"{error}; {folder} holds the run before it") from None
-        except (OSError, KeyboardInterrupt) as error:
+        except (OSError, KeyboardInterrupt):
             print(f"npsnn: the last checkpoint is kept; to go on: npsnn train --resume {folder}", file=sys.stderr)
-            raise error
+            raise
     names = ["checkpoint.npz", "history.csv", "log.txt", "settings.json", *_pictures(run, folder, args.no_plots)]
     print(f"{folder}: {', '.join(names)}")
     return 0
@@ -200,9 +200,9 @@ def _pictures(run: training.Run, folder: Path, skip: bool) -> list[str]:
     except ImportError as error:
         print(error, file=sys.stderr)
         return []
-    except (KeyboardInterrupt, OSError) as error:
+    except (KeyboardInterrupt, OSError):
         print(f"npsnn: the run is complete, its pictures are not: {folder}", file=sys.stderr)
-        raise error
+        raise
 
 
 # --- eval and info -------------------------------------------------------------------------------------------------

@@ -88,9 +88,9 @@ def resume(folder: Path, changed: dict[str, Any]) -> Run:
     if "backend" in changed:
         saved["backend"] = run.net.backend
     try:
-        run.load(saved, str(path))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a state that a run can go on from: {error}") from None
+        run.load(saved)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: not a state that this run can go on from: {error}") from None
     return run
 
 

@@ -1,9 +1,10 @@
-"""A layer as JSON says it, and back: what golden cases and recordings tell of a network."""
+"""Layers and networks as JSON says them, and back: what golden cases, recordings and checkpoints tell of a network."""
 
 import ast
 import inspect
+import json
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -75,6 +76,47 @@ def layer_of(spec: Any) -> Layer:
 
 
 _PAIRS = {"kernel_size", "stride", "padding"}
+
+
+def network_of(layers: Sequence[Layer], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """The JSON object of a network: its dtype and its layers.
+
+    >>> network_of([Flatten()], np.dtype(np.float32))
+    {'dtype': 'float32', 'layers': [{'type': 'Flatten'}]}
+    """
+    found: dict[str, Any] = json.loads(
+        json.dumps({"dtype": dtype.name, "layers": [spec_of(layer) for layer in layers]})
+    )
+    return found
+
+
+def difference(theirs: Any, ours: dict[str, Any]) -> str:
+    """The first difference between two networks, of which one may be anything that JSON can say; none: an empty text.
+
+    >>> difference({"dtype": "float32", "layers": []}, network_of([Flatten()], np.dtype(np.float32)))
+    'it has 0 layers, this one 1'
+    """
+    if not isinstance(theirs, dict) or theirs.keys() != ours.keys() or not isinstance(theirs["layers"], list):
+        return "what it says of its layers is no list of layers"
+    if theirs["dtype"] != ours["dtype"]:
+        return f"it computes in {theirs['dtype']}, this one in {ours['dtype']}"
+    for i, (a, b) in enumerate(zip(theirs["layers"], ours["layers"], strict=False)):
+        found = _layer_difference(a, b)
+        if found:
+            return f"{i} {found}"
+    if len(theirs["layers"]) != len(ours["layers"]):
+        return f"it has {len(theirs['layers'])} layers, this one {len(ours['layers'])}"
+    return ""
+
+
+def _layer_difference(theirs: Any, ours: Spec) -> str:
+    if not isinstance(theirs, dict) or theirs.get("type") != ours["type"]:
+        return f"is {theirs.get('type') if isinstance(theirs, dict) else theirs}, this one {ours['type']}"
+    learnt = {name for name in ("beta", "threshold") if ours.get(f"learn_{name}")}  # a parameter, which is loaded
+    for name in sorted(ours.keys() | theirs.keys()):
+        if theirs.get(name) != ours.get(name) and name not in learnt:
+            return f"{ours['type']} has {name} {theirs.get(name)}, this one {ours.get(name)}"
+    return ""
 
 
 def surrogate_of(spec: Spec) -> Surrogate:

@@ -206,22 +206,26 @@ class Run:
             "notes": list(now.notes),
         }
 
-    def load(self, saved: dict[str, Any], where: str) -> None:
-        """Go to where `checkpoint.load` found another run of these settings; ValueError where that cannot be."""
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go to where `checkpoint.load` found a run of these settings; an error where that cannot be.
+
+        The run is then good for nothing else.
+        """
         theirs, ours = saved["backend"], self.net.backend
         if theirs != ours:
-            why = f"was computed by {theirs!r}, this would be {ours!r}, whose bits differ; give --backend"
-            raise ValueError(f"{where}: {why}")
+            raise ValueError(
+                f"it was computed by {theirs!r}, this would be {ours!r}, whose bits differ; give --backend"
+            )
         if saved["images"] != self.images:
-            raise ValueError(f"{where}: was trained on other images than these")
+            raise ValueError("it was trained on other images than these")
         now = Progress(
             saved["losses"].tolist(), saved["accuracies"].tolist(), float(saved["seconds"]),
             {name: Firing(rate, silent) for name, rate, silent in saved["firing"]}, tuple(saved["notes"]),
         )  # fmt: skip
         history = [Epoch.of(values) for values in saved["history"]]
         if not len(now.losses) == len(now.accuracies) <= len(self.train):
-            raise ValueError(f"{where}: {len(now.losses)} batches of an epoch of {len(self.train)}")
-        checkpoint.put(saved, self.net, self.optimizer, where)
+            raise ValueError(f"it has {len(now.losses)} batches of an epoch of {len(self.train)}")
+        checkpoint.put(saved, self.net, self.optimizer, "it")
         self.train.load_state_dict(saved["loader"])
         self.history, self.progress = history, now
         then, today = saved["versions"], versions()

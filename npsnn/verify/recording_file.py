@@ -13,9 +13,7 @@ import json
 import os
 import re
 import reprlib
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,12 +28,6 @@ FORMAT = 1
 SETTINGS = "recording.json"
 NAME = re.compile(r"x|grad\.x|(grad\.)?\d{1,6}\.(weight|bias|beta|threshold)|\d{1,6}\.(U|S|dS|dU|dmem|y|dy)", re.ASCII)
 MOST_BYTES = 2**32  # of all files of a zip, unpacked; of one file of a folder
-
-# What Python's zip reader raises on a damaged file; OSError is a seek to where the file is not.
-_UNREADABLE = (
-    zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OSError, OverflowError, struct.error,
-    zlib.error, ValueError,
-)  # fmt: skip
 
 
 class Recording(NamedTuple):
@@ -151,7 +143,7 @@ def _in_zip(data: bytes, path: Path) -> Iterator[tuple[str, bytes]]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except _UNREADABLE as error:
+    except _files.UNREADABLE_ZIP as error:
         raise ValueError(f"{path}: neither a folder nor a readable zip: {error}") from None
 
 

@@ -210,7 +210,7 @@ def _saved(net: npsnn.Sequential, optimizer: Adam | None, **extra: Any) -> bytes
         checkpoint._sort("optimizer", optimizer.state_dict(), arrays, plain)
     for name, value in extra.items():
         checkpoint._sort(f"extra/{name}", value, arrays, plain)
-    return checkpoint.pack({"network": checkpoint.network_of(net), "plain": plain}, arrays)
+    return checkpoint.pack({"network": checkpoint.network_of(net.layers, net.dtype), "plain": plain}, arrays)
 
 
 SEEDS = _seeds()
