@@ -12,6 +12,7 @@ import pytest
 
 import npsnn
 from npsnn import _files, checkpoint, optim
+from tests.watched import Watched
 
 PIECE = 64  # of a checkpoint of some 2,000 bytes, so that a write is many
 
@@ -32,27 +33,21 @@ def states(tmp_path_factory):
     return save, [(folder / str(which)).read_bytes() for which in (0, 1)]
 
 
-class Faulty(_files.System):
+class Faulty(Watched):
     """Does what the system does until the call with number `at`, which goes wrong in one of several ways."""
 
     def __init__(self, at, fault):
-        self.calls, self.at, self.fault, self.hit = 0, at, fault, ""
+        self.at, self.fault, self.hit = at, fault, ""
 
-    def __getattribute__(self, name):
-        method = super().__getattribute__(name)
-        if name not in ("create", "write", "flush", "close", "replace", "flush_folder", "remove"):
-            return method
-        if name == "remove" and not self.hit:
-            raise AssertionError("a file was removed though nothing had failed")
-        self.calls += 1
+    def around(self, operation, *arguments):
         if self.calls != self.at:
-            return method
-        self.hit = name
+            return operation(*arguments)
+        self.hit = operation.__name__
+        return FAULTS[self.fault](operation, *arguments)
 
-        def fail(*arguments):
-            return FAULTS[self.fault](method, *arguments)
-
-        return fail
+    def remove(self, path):
+        assert self.hit, "a file was removed though nothing had failed"
+        super().remove(path)
 
 
 def before(error):

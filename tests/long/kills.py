@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from npsnn import _files, _npy, checkpoint, run_folder, training
+from tests.watched import Watched
 
 SETTINGS = {  # three epochs of five batches
     "channels": (2, 3), "kernel_size": 9, "num_steps": 3, "batch_size": 8, "epochs": 3, "backend": "reference",
@@ -60,29 +61,19 @@ def write_images(folder: Path) -> None:
         (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, count) + labels.tobytes())
 
 
-class Deadly(_files.System):
-    """Kills its own process at the operation with number `at`."""
+class Deadly(Watched):
+    """Kills its own process at the operation with number `at`: before it, in its midst, or after it."""
 
     def __init__(self, at: int, moment: str) -> None:
-        self.left, self.moment = at, moment
+        self.at, self.moment = at, moment
 
-    def __getattribute__(self, name: str):
-        method = super().__getattribute__(name)
-        if name not in ("create", "write", "flush", "close", "replace", "flush_folder"):
-            return method
-        self.left -= 1
-        return self._die if self.left == 0 and self.moment == "before" else lambda *a: self._do(method, *a)
-
-    def _do(self, method, *arguments):
-        if self.left == 0 and self.moment == "midst" and method.__name__ == "write":
-            method(arguments[0], arguments[1][: len(arguments[1]) // 2])
-            self._die()
-        result = method(*arguments)
-        if self.left == 0:
-            self._die()
-        return result
-
-    def _die(self, *_) -> None:
+    def around(self, operation, *arguments):
+        if self.calls != self.at:
+            return operation(*arguments)
+        if self.moment == "midst" and operation.__name__ == "write":
+            operation(arguments[0], arguments[1][: len(arguments[1]) // 2])
+        elif self.moment != "before":
+            operation(*arguments)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -181,7 +172,7 @@ def kill(kills: int, seed: int = 0) -> Tally:
         images.mkdir()
         undisturbed.mkdir()
         write_images(images)
-        counted = Counted()
+        counted = Watched()
         _files.system = counted
         began = time.perf_counter()
         try:
@@ -200,17 +191,6 @@ def kill(kills: int, seed: int = 0) -> Tally:
             if sys.stderr.isatty():
                 print(f"\r{total.kills:,} kills", end="", file=sys.stderr)
     return total
-
-
-class Counted(_files.System):
-    """Counts the operations of a run."""
-
-    calls = 0
-
-    def __getattribute__(self, name: str):
-        if name in ("create", "write", "flush", "close", "replace", "flush_folder"):
-            self.calls += 1
-        return super().__getattribute__(name)
 
 
 def main() -> int:
