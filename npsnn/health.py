@@ -8,6 +8,7 @@ import numpy as np
 
 from npsnn import walk
 from npsnn._check import Array
+from npsnn.layer import where
 from npsnn.network import Sequential, Tape
 from npsnn.neuron import Leaky
 
@@ -57,20 +58,20 @@ def after_failure(message: str) -> str:
 
 def _of_firing(net: Sequential, tape: Tape) -> Iterator[str]:
     hears = True  # whether the layers below gave this one something to go by
-    for where, firing in net.firing(tape).items():
+    for name, firing in net.firing(tape).items():
         if hears and firing.rate == 0:
             yield (
-                f"{where}: no neuron fired in this batch; lower its threshold, raise its beta, "
+                f"{name}: no neuron fired in this batch; lower its threshold, raise its beta, "
                 "or scale the weights below it up"
             )
         elif hears and firing.silent >= DEAD:
             yield (
-                f"{where}: {100 * firing.silent:.1f}% of its neurons never fired in this batch; lower its threshold, "
+                f"{name}: {100 * firing.silent:.1f}% of its neurons never fired in this batch; lower its threshold, "
                 "or try a smaller --lr: large updates push neurons out of reach"
             )
         elif firing.rate > SATURATED:
             yield (
-                f"{where}: its neurons fired at {100 * firing.rate:.0f}% of the steps; raise its threshold, lower its "
+                f"{name}: its neurons fired at {100 * firing.rate:.0f}% of the steps; raise its threshold, lower its "
                 "beta, or scale the weights below it down"
             )
         hears = hears and firing.silent < DEAD
@@ -81,28 +82,28 @@ def _of_gradients(tape: Tape, dspk: Array | None, dmem: Array | None) -> Iterato
     above = sum(float(_norms(d).sum()) for d in (dspk, dmem) if d is not None)
     vanished = False  # what an upper layer has lost, a lower one does not get
     for i, dU, direct in _by_neurons(tape, dspk, dmem):
-        by_step, where = _norms(dU), f"{i} {type(tape.layers[i]).__name__}"
+        by_step, name = _norms(dU), where(tape.layers, i)
         total, ends = float(by_step.sum()), math.ceil(len(by_step) / ENDS)
         first, last = by_step[:ends].mean(), by_step[-ends:].mean()
         if total == 0 and above > 0:
             yield (
-                f"{where}: its gradient is zero at every step, so nothing is learnt below; take a surrogate that is "
+                f"{name}: its gradient is zero at every step, so nothing is learnt below; take a surrogate that is "
                 "not zero where its membranes are (fast_sigmoid, atan), or weights above it that are not zero"
             )
         elif direct is not None and by_step.max() > EXPLODED * direct.sum():
             yield (
-                f"{where}: its gradient explodes over time, to {by_step.max() / direct.sum():.0e} times what the steps "
+                f"{name}: its gradient explodes over time, to {by_step.max() / direct.sum():.0e} times what the steps "
                 "are given; set detach_reset=True, or take a flatter surrogate"
             )
         elif above > 0 and total > EXPLODED * above:
             yield (
-                f"{where}: its gradient is {total / above:.0e} times the one above it; scale the weights between them "
+                f"{name}: its gradient is {total / above:.0e} times the one above it; scale the weights between them "
                 "down, or take a flatter surrogate"
             )
         elif not vanished and first < VANISHED * last:
             vanished = True
             yield (
-                f"{where}: its gradient vanishes over time, the first steps' is {first / last:.0e} of the last steps'; "
+                f"{name}: its gradient vanishes over time, the first steps' is {first / last:.0e} of the last steps'; "
                 "raise its beta, or take a loss that reads every step (ce_rate_loss)"
             )
         above = total

@@ -5,7 +5,7 @@ networks. Arrays are time first, (T, B, *features).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,11 @@ from npsnn.generator import Generator
 
 Params = Mapping[str, Array]
 Shape = tuple[int, ...]
+
+
+def where(layers: "Sequence[Layer]", i: int) -> str:
+    """How a layer is called in errors and tables: its index and type, as in `"3 Conv2d"`."""
+    return f"{i} {type(layers[i]).__name__}"
 
 
 class Layer:

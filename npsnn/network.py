@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn import _check, _free, _threads, backends, nonfinite, tiles
+from npsnn import _check, _free, _threads, backends, nonfinite, sizes, tiles
 from npsnn._check import Array
 from npsnn.generator import Generator
-from npsnn.layer import Layer
-from npsnn.layers import Conv2d, Flatten
+from npsnn.layer import Layer, where
+from npsnn.layers import Conv2d
 from npsnn.neuron import Leaky, Remembers
-from npsnn.pairs import LeakyConvPool2d, pair_up
+from npsnn.pairs import pair_up
 from npsnn.parameters import FlatParams
 from npsnn.state_dict import LoadResult, match
 from npsnn.surrogate import Surrogate
@@ -268,23 +268,8 @@ class Sequential:
 
     def summary(self, input_shape: tuple[int, ...], num_steps: int) -> str:
         """A table for one sample of `input_shape`: layer, output shape, parameters, bytes that the tape keeps."""
-        T = _check.whole(num_steps, "num_steps")
-        shape = (1, 1, *(_check.whole(n, "input_shape") for n in input_shape))
-        kind, spikes = self.dtype, tiles.spikes_dtype(backends.load(self.backend), self.dtype)
-        rows = [("layer", "output shape", "parameters", "tape bytes")]
-        total, fused = 0, [i for i, layer in self._items if isinstance(layer, LeakyConvPool2d)]
-        for i, layer in enumerate(self.layers):
-            kept = layer.cache_bytes(shape, T, self.dtype if isinstance(layer, Leaky) else kind)
-            if i in fused or i + 1 in fused:  # of the neurons the currents are kept, and no spikes
-                kept = 0 if i in fused else math.prod(shape) * self.dtype.itemsize
-            kind = spikes if isinstance(layer, Leaky) else kind if isinstance(layer, Flatten) else self.dtype
-            shape = layer.out_shape(shape, self._where(i))
-            shape = (T, *shape[1:]) if isinstance(layer, Leaky) else shape
-            count = sum(v.size for v in self._params.of_layer(i).values())
-            total += kept
-            rows.append((f"{i} {layer!r}", str(shape[2:]), f"{count:,}", f"{kept:,}"))
-        rows.append(("total", f"T = {T}", f"{self.flat_params.size:,}", f"{total:,}"))
-        return _table(rows)
+        ops = backends.load(self.backend)
+        return sizes.summary(self.layers, self._items, self._params, ops, input_shape, num_steps)
 
     def __repr__(self) -> str:
         body = "".join(f"  ({i}): {layer!r}\n" for i, layer in enumerate(self.layers))
@@ -293,7 +278,7 @@ class Sequential:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _where(self, i: int) -> str:
-        return f"{i} {type(self.layers[i]).__name__}"
+        return where(self.layers, i)
 
     def _door(self, x: Any, num_steps: int | None, name: str = "x") -> tuple[Array, int]:
         """x as (T or 1, B, *features) in the network's dtype, and T."""
@@ -346,31 +331,17 @@ class Sequential:
         before, need, what = self._measured
         key = (shape, T, keep, self.memory_budget)
         if key != before:  # it is the same in every step of a training run
-            need, what = self._memory(shape, T, out_shape, keep)
+            tape = None
+            if keep and self.backend != "cuda":  # whose tape stands elsewhere
+                tape = sizes.tape(
+                    self._items, backends.load(self.backend), self.dtype, shape, T, self.memory_budget
+                )  # fmt: skip
+            need, what = sizes.least(self.layers, self.dtype, shape, T, out_shape, tape)
             self._measured = (key, need, what)
         if need > _free.SMALL:
             budget = "set memory_budget=" if self.memory_budget is None else "set a smaller memory_budget="
             advice = f"{budget}, take a smaller batch or TBPTT" if keep else "take a smaller batch or fewer steps"
             _free.require(need, what, advice)
-
-    def _memory(self, shape: tuple[int, ...], T: int, out_shape: tuple[int, ...], keep: bool) -> tuple[int, str]:
-        """(bytes that such a call takes at least, of what)."""
-        recordings = math.prod((T, *out_shape[1:])) * self.dtype.itemsize
-        recordings *= 2 if isinstance(self.layers[-1], Leaky) else 1
-        need, what = recordings, f"the recording of T = {T}, B = {shape[1]}"
-        if keep and self.backend != "cuda":  # whose tape stands elsewhere
-            lead = tiles.lead_of(self._items, shape[0] != T or T == 1)
-            items, ops = self._items, backends.load(self.backend)
-            needs = tiles.needs(tiles.Run(items, (), (), ops, lead, tiles.Cuts((), ())), shape, self.dtype)
-            tape = needs.once + needs.step * T
-            need += tape if self.memory_budget is None else min(tape, self.memory_budget)
-            what = f"the tape of T = {T}, B = {shape[1]}"
-        for i, layer in enumerate(self.layers):
-            shape = layer.out_shape(shape)
-            one = math.prod(shape[2:]) * self.dtype.itemsize
-            if one > need:
-                need, what = one, f"{self._where(i)}: one output of shape {shape[2:]}"
-        return need, what
 
     def _lent(self) -> FlatParams:
         """The parameters, where the backend computes, for as long as nothing changes them."""
@@ -483,13 +454,3 @@ def _dtype(value: Any) -> np.dtype[Any]:
             if dtype in _check.FLOATS:
                 return dtype
     raise TypeError(f"Sequential: dtype must be float32 or float64, got {got}")
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

@@ -13,6 +13,7 @@ import numpy as np
 
 from npsnn import walk
 from npsnn._check import Array
+from npsnn.layer import where
 from npsnn.neuron import Remembers
 from npsnn.tiles import Membranes, Run, Upstream
 
@@ -50,7 +51,7 @@ def forward(layers: walk.Layers, run: Run, x: Array, before: Membranes) -> None:
             mine = slice(begin, end)
             for done in walk.forward(layers, run, x[:, mine], _of(before, mine)):
                 a, what = (done.y, "output") if done.U is None else (done.U, "membrane")
-                error = _first(a, f"{_where(layers, done.i)}: its {what}", begin)
+                error = _first(a, f"{where(layers, done.i)}: its {what}", begin)
                 if error:
                     found.append(((error.step, done.i, error.sample), error))
     _report(found)
@@ -73,7 +74,7 @@ def backward(layers: walk.Layers, run: Run, x: Array, before: Membranes, up: Ups
                     break
                 dx = back.dx if up.input_grad and back.i == 0 else None
                 for k, (what, d) in enumerate((("output", back.dy), ("membrane", back.dU), ("input", dx))):
-                    name = f"{_where(layers, back.i)}: the gradient of its {what}"
+                    name = f"{where(layers, back.i)}: the gradient of its {what}"
                     error = None if d is None else _first(d, name, begin, last=True)
                     if error:
                         found.append(((-error.step, -back.i, k, error.sample), error))
@@ -99,7 +100,3 @@ def _of(membranes: Membranes, samples: slice) -> Membranes:
 def _report(found: list[Found]) -> None:
     if found:
         raise min(found, key=lambda f: f[0])[1]
-
-
-def _where(layers: walk.Layers, i: int) -> str:
-    return f"{i} {type(layers[i]).__name__}"

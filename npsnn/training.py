@@ -13,6 +13,7 @@ from npsnn import _check, backprop, checkpoint, data, health, surrogate
 from npsnn import functional as SF
 from npsnn._versions import versions
 from npsnn.generator import Generator
+from npsnn.layer import Layer, where
 from npsnn.layers import Conv2d, Flatten, Linear, MaxPool2d
 from npsnn.network import Firing, Sequential
 from npsnn.neuron import Leaky
@@ -87,14 +88,14 @@ def build(settings: Settings, seed: int | Generator) -> Sequential:
     def neuron() -> Leaky:
         return Leaky(settings.beta, settings.threshold, surrogate.fast_sigmoid(settings.slope))
 
-    body = [
+    body: list[Layer] = [
         Conv2d(IMAGE[0], c1, settings.kernel_size), MaxPool2d(settings.pool), neuron(),
         Conv2d(c1, c2, settings.kernel_size), MaxPool2d(settings.pool), neuron(),
         Flatten(),
     ]  # fmt: skip
     shape: tuple[int, ...] = (1, 1, *IMAGE)
     for i, layer in enumerate(body):
-        shape = layer.out_shape(shape, f"{i} {type(layer).__name__}")
+        shape = layer.out_shape(shape, where(body, i))
     layers = [*body, Linear(shape[-1], CLASSES), neuron()]
     return Sequential(
         *layers, dtype=settings.dtype, backend=settings.backend, seed=seed, memory_budget=settings.memory_budget,

@@ -205,9 +205,10 @@ def test_parameters_that_do_not_fit_are_refused(free):
 def test_a_training_step_of_the_tutorial_reads_no_file(monkeypatch):
     pytest.importorskip("numba", reason="the cpu backend needs Numba")
     net = training.build(training.Settings(backend="cpu"), 0)
-    assert net._memory((1, 128, 1, 28, 28), 50, (50, 128, 10), True)[0] < _free.SMALL
     monkeypatch.setattr(_free, "bytes_free", never)
     net._check_memory((1, 128, 1, 28, 28), 50, (50, 128, 10), True)
+    _, need, what = net._measured
+    assert 2**20 < need < _free.SMALL and what == "the tape of T = 50, B = 128"
 
 
 def test_codes_and_films_are_refused_too(free, tmp_path):

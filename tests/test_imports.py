@@ -44,6 +44,7 @@ FLOORS = {
         "pairs",
         "neuron",
         "tiles",
+        "sizes",
         "walk",
         "nonfinite",
         "state_dict",
