@@ -457,3 +457,12 @@ def test_a_single_class_and_classes_without_a_sample_have_finite_numbers(classes
         assert SF.ce_rate_loss().value_and_grad(rec, y)[0] == 0 and SF.accuracy_rate(rec, y) == 1
     silent = np.zeros((T, B, classes), F32)
     assert SF.accuracy_rate(silent, y) == SF.accuracy_temporal(silent, y) == 1
+
+
+def test_a_lack_of_memory_is_not_called_a_wrong_array():
+    class Huge:
+        def __array__(self, dtype=None, copy=None):
+            raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        npsnn.Sequential(npsnn.Linear(3, 2), backend="reference")(Huge(), 2)

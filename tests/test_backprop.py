@@ -279,3 +279,22 @@ def test_a_progress_bar_needs_tqdm(monkeypatch):
     net = network()
     with pytest.raises(ImportError, match=r'npsnn: a progress bar needs tqdm: pip install "npsnn\[all\]"'):
         backprop.BPTT(net, batches(6), optim.Adam(net), SF.ce_rate_loss(), progress=True)
+
+
+def test_a_gradient_that_is_not_finite_makes_no_update():
+    """The loss and its gradient are finite, and their products with the weights are not."""
+
+    class Steep:
+        name, on = "steep", "spk"
+
+        def value_and_grad(self, rec, targets):
+            return 0.0, np.full_like(rec, 3e38)
+
+    net = npsnn.Sequential(npsnn.Linear(3, 2), npsnn.Leaky(0.5), backend="reference", seed=0)
+    optimizer, before = optim.Adam(net), net.flat_params.copy()
+    data = [(np.full((5, 4, 3), 9, np.float32), np.zeros(4, int))]
+    message = r"^0 Linear: the gradient of weight has .* at batch 0, step 0; no update was made from it$"
+    with np.errstate(all="ignore"), pytest.raises(backprop.DivergedError, match=message):
+        backprop.BPTT(net, data, optimizer, Steep())
+    np.testing.assert_array_equal(net.flat_params, before)
+    assert optimizer.t == 0

@@ -230,13 +230,19 @@ def test_a_folder_without_permission_is_said_before_the_work(tmp_path, monkeypat
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_pictures_that_cannot_be_written_do_not_hide_that_the_run_is_complete(tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise OSError(28, "No space left on device", "accuracy.png")
+@pytest.mark.parametrize("error, status, said", [
+    (OSError(28, "No space left on device", "accuracy.png"), 2, "npsnn: accuracy.png: No space left on device\n"),
+    (KeyboardInterrupt(), 130, "npsnn: stopped\n"),
+])  # fmt: skip
+def test_pictures_that_come_to_nothing_do_not_hide_that_the_run_is_complete(
+    tmp_path, monkeypatch, capsys, error, status, said
+):
+    def fail(*_):
+        raise error
 
-    monkeypatch.setattr(cli.pictures, "draw", full)
-    assert cli.main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")]) == 2
+    monkeypatch.setattr(cli.pictures, "draw", fail)
+    assert cli.main(["train", *SMALL, "--epochs", "1", "--out", str(tmp_path / "run")]) == status
     err = capsys.readouterr().err
     assert err.startswith(f"npsnn: the run is complete, its pictures are not: {tmp_path / 'run'}\n")
-    assert err.endswith("npsnn: accuracy.png: No space left on device\n")
+    assert err.endswith(said)
     assert checkpoint.load(tmp_path / "run" / "checkpoint.npz")["epoch"] == 1

@@ -250,3 +250,16 @@ def test_without_the_package_both_say_what_to_install(tmp_path, monkeypatch):
             call()
         assert str(caught.value) == NEED
     assert os.listdir(tmp_path) == []
+
+
+def test_a_package_that_is_there_and_broken_says_so_itself(monkeypatch, tmp_path):
+    from npsnn import safetensors_file
+    from npsnn.spikeplot import _door
+
+    def broken(name):
+        raise ModuleNotFoundError("No module named 'its_own_part'", name="its_own_part")
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    for call in (safetensors_file._safetensors, lambda: _door.matplotlib("figure")):
+        with pytest.raises(ModuleNotFoundError, match="its_own_part"):
+            call()

@@ -298,3 +298,16 @@ def test_npsnn_train(tmp_path, capsys):
         lines[backend] = [line.partition("  (")[0] for line in out.splitlines() if "train loss" in line]
     assert lines["cuda"] == lines["reference"] and len(lines["cuda"]) == 1
     assert cli.main(["eval", str(tmp_path / "cuda" / "checkpoint.npz"), "--backend", "cuda"]) == 0
+
+
+def test_a_failure_after_memory_was_given_back_is_not_called_a_lack_of_it(monkeypatch):
+    from npsnn import _device
+
+    errors = [RuntimeError("[CUresult.CUDA_ERROR_OUT_OF_MEMORY] in cuMemAlloc"), RuntimeError("the device is lost")]
+
+    def device_array(size, dtype):
+        raise errors.pop(0)
+
+    monkeypatch.setattr(_device.cuda, "device_array", device_array)
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        _device.empty((77_777,), np.float32)

@@ -71,3 +71,16 @@ def test_what_it_does_not_take_is_refused():
     net = npsnn.Sequential(npsnn.Linear(3, 2), npsnn.Leaky(0.5), backend="reference")
     with pytest.raises(ValueError, match=r"dspk has shape \(3, 1, 2\), expected \(2, 1, 2\)"):
         rtrl(net, x, 2, dspk=np.ones((3, 1, 2)))
+
+
+def test_a_layer_without_a_rule_is_refused():
+    class Twice(npsnn.layer.Layer):
+        def out_shape(self, shape, where=""):
+            return shape
+
+        def run(self, x, params, ops):
+            return 2 * x, None
+
+    net = npsnn.Sequential(npsnn.Linear(3, 2), Twice(), npsnn.Leaky(0.5), backend="reference")
+    with pytest.raises(TypeError, match=r"rtrl: no forward-mode rule for <.*Twice"):
+        rtrl(net, np.ones((1, 3), np.float32), 2, dspk=np.ones((2, 1, 2)))
