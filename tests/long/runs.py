@@ -1,9 +1,11 @@
 """Long runs leave the process as it was: memory, threads, open files.
 
-python -m tests.long.runs                1,000 networks made and dropped, 500 steps, three epochs of all of MNIST
-python -m tests.long.runs --data ROOT    with the four IDX files of MNIST in ROOT (without: the subset, ten epochs)
+python -m tests.long.runs                1,000 networks made and dropped, 500 steps, ten epochs of the subset
+python -m tests.long.runs --data ROOT    six epochs of the four IDX files of MNIST in ROOT instead
 
-Memory is the resident set after a first part, when kernels are compiled and caches are filled, against the end.
+Memory is the resident set after a first part, when kernels are compiled and caches are filled, against the end. Of
+epochs the last two count: two threads meet in ever new ways in the first ones, and each peak stays with the allocator
+(462.7, 481.4, 482.1, 490.0, 490.0, 490.0 MB after six epochs of 60,000 images). What is forgotten would go on growing.
 """
 
 import argparse
@@ -112,10 +114,10 @@ def steps(count: int, backend: str) -> Grown:
 
 
 def epochs(count: int, backend: str, data: str | None) -> Grown:
-    """Epochs of the tutorial, of which the first is to warm up."""
+    """Epochs of the tutorial, of which the last two count."""
     run = training.Run(training.Settings(epochs=count, backend=backend, data=data))
     what = f"{count} epochs of {len(run.train.dataset):,} images"
-    found = grown(what, 1, count, lambda k: run.epoch())
+    found = grown(what, count - 2, count, lambda k: run.epoch())
     print(run.history[-1].line(count))
     return found
 
@@ -128,7 +130,7 @@ def main() -> int:
     jobs = (
         lambda: networks(1000, args.backend),
         lambda: steps(500, args.backend),
-        lambda: epochs(3 if args.data else 10, args.backend, args.data),
+        lambda: epochs(6 if args.data else 10, args.backend, args.data),
     )
     ok = True
     for job in jobs:
