@@ -155,8 +155,11 @@ def read(path: str | os.PathLike[str], most: int | None = None, expected: str = 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Have a folder to oneself, as far as others ask too; ValueError where another has it. A dead process has none."""
-    if sys.platform == "win32":
+    """Have a folder to oneself, as far as others ask too; ValueError where another has it. A dead process has none.
+
+    What is no folder nobody has.
+    """
+    if sys.platform == "win32" or not folder.is_dir():
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)

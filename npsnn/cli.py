@@ -67,10 +67,10 @@ def train(args: argparse.Namespace) -> int:
         if args.out or args.settings:
             raise ValueError("--resume goes on in its own folder with its own settings: leave out --out and --settings")
         folder = Path(args.resume)
-        run = run_folder.resume(folder, _given(args))
-    else:
-        run = training.Run(_settings(args))
-        folder = _fresh_folder(args.out, run.settings.seed)
+        with _files.locked(folder):  # before it is read: another run may be going on from the same place
+            return _train(run_folder.resume(folder, _given(args)), folder, save_every, args)
+    run = training.Run(_settings(args))
+    folder = _fresh_folder(args.out, run.settings.seed)
     with _files.locked(folder):
         return _train(run, folder, save_every, args)
 

@@ -331,6 +331,8 @@ def test_a_state_that_is_none_is_refused(one_epoch, images, spoil, capsys):
 
 
 def test_two_runs_do_not_share_a_folder(one_epoch, capsys):
+    """The second does not even read it: what it read might be old by the time that it is let in."""
+    (one_epoch / "checkpoint.npz").write_bytes(b"not to be read")
     with _files.locked(one_epoch):
         assert "is in use by another run" in refused(capsys, "--resume", one_epoch, "--epochs", "2")
 
