@@ -2,7 +2,8 @@
 # # One neuron, four steps, exact fractions
 #
 # Forward from left to right, backward from right to left, every cell a fraction that you can check by hand; then the
-# same through npsnn's law. The equations are those of npsnn/leaky/reference.py:
+# same through npsnn's law. The page docs/tutorial/1_neuron.md works every cell in words. The equations are those of
+# npsnn/leaky/reference.py:
 #
 #     U[t]  = (beta U[t-1] + I[t]) - R[t] theta,   R[t] = S[t-1],   S[t] = 1 if U[t] > theta else 0
 #     dU[t] = dS[t] sigma'(U[t] - theta) + beta dU[t+1],   dI[t] = dU[t]          (the reset counts as a constant)
@@ -19,7 +20,7 @@ from npsnn.leaky.reference import leaky_backward, leaky_forward
 
 T, beta, theta = 4, F(1, 2), F(1)
 I = [F(3, 4), F(3, 4), F(3, 2), F(1, 2)]
-dS = [F(1), F(-1), F(2), F(1)]  # any dL/dS[t]: what the loss would send
+dS = [F(1), F(-1), F(2), F(1)]  # of the loss L = S[0] - S[1] + 2 S[2] + S[3]
 
 # %% [markdown]
 # ## Forward

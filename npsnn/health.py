@@ -79,10 +79,10 @@ def _of_firing(net: Sequential, tape: Tape) -> Iterator[str]:
 
 def _of_gradients(tape: Tape, dspk: Array | None, dmem: Array | None) -> Iterator[str]:
     """By layer, the last first; every one is held against the neurons above it, the last against the loss."""
-    above = sum(float(_norms(d).sum()) for d in (dspk, dmem) if d is not None)
+    above = sum(float(walk.norms(d).sum()) for d in (dspk, dmem) if d is not None)
     vanished = False  # what an upper layer has lost, a lower one does not get
     for i, dU, direct in _by_neurons(tape, dspk, dmem):
-        by_step, name = _norms(dU), where(tape.layers, i)
+        by_step, name = walk.norms(dU), where(tape.layers, i)
         total, ends = float(by_step.sum()), math.ceil(len(by_step) / ENDS)
         first, last = by_step[:ends].mean(), by_step[-ends:].mean()
         if total == 0 and above > 0:
@@ -114,22 +114,15 @@ def _by_neurons(tape: Tape, dspk: Array | None, dmem: Array | None) -> Iterator[
 
     The last is None where the reset is detached: no step then passes on more than it has, and nothing can explode.
     """
-    neurons = [i for i, layer in enumerate(tape.layers) if isinstance(layer, Leaky)]
-    if not neurons:
-        return
-    start = neurons[0] if tape.run.lead else 0  # what the chunks keep was given to this layer
     x = _first_samples(tape)
     before = tuple(None if U is None else U[: x.shape[1]] for U in tape.before)
-    caches = [done.cache for done in walk.forward(tape.layers, tape.run, x, before, start)]
     dspk, dmem = (None if d is None else d[:, : x.shape[1]] for d in (dspk, dmem))
-    for back in walk.backward(tape.layers, tape.run, caches, dspk, dmem, None, start):
-        if back.dU is not None:
-            layer = tape.layers[back.i]
-            attached = isinstance(layer, Leaky) and not layer.detach_reset
-            yield back.i, back.dU, _given(caches[back.i - start], back.dy, dmem) if attached else None
-        if back.i == neurons[0]:
-            return
-        dmem = None
+    for back, cache in walk.neurons_backward(tape.layers, tape.run, x, before, dspk, dmem):
+        assert back.dU is not None
+        layer = tape.layers[back.i]
+        attached = isinstance(layer, Leaky) and not layer.detach_reset
+        last = back.i == len(tape.layers) - 1
+        yield back.i, back.dU, _given(cache, back.dy, dmem if last else None) if attached else None
 
 
 def _first_samples(tape: Tape) -> Array:
@@ -149,10 +142,4 @@ def _given(cache: Any, dS: Array | None, dmem: Array | None) -> Array:
     if dS is not None:
         for t, U_t in enumerate(U):
             d[t] += dS[t] * cache.sigma.derivative(U_t - theta, t)
-    return _norms(d)
-
-
-def _norms(d: Array) -> Array:
-    """(T,) of every step, in float64, where no square of a float32 is too large."""
-    d = d.reshape(len(d), -1).astype(np.float64)
-    return np.asarray(np.sqrt((d * d).sum(axis=1)))
+    return walk.norms(d)

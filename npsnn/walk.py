@@ -100,6 +100,38 @@ def backward(
         dy, dmem = dx, None
 
 
+def neurons_backward(
+    layers: Layers, run: Run, x: Array, before: Membranes, dy: Array | None, dmem: Array | None
+) -> Iterator[tuple[Backward, Any]]:
+    """(what its backward was given and gave, its cache) of every neuron layer, the last first; nothing below them.
+
+    x is what a tape's chunk keeps, or several chunks' together, and `before` the membranes of the same samples.
+    """
+    neurons = [i for i, layer in enumerate(layers) if isinstance(layer, Leaky)]
+    if not neurons:
+        return
+    first = neurons[0] if run.lead else 0  # what a chunk keeps was given to this layer
+    caches = [done.cache for done in forward(layers, run, x, before, first)]
+    for back in backward(layers, run, caches, dy, dmem, None, first):
+        if back.dU is not None:
+            yield back, caches[back.i - first]
+        if back.i == neurons[0]:
+            return
+
+
+def norms(d: Array) -> Array:
+    """(T,) the norm of every step of d (T, ...), in float64; no square is too large or too small.
+
+    >>> norms(np.array([[3e-200, 4e-200], [0, 0]]))
+    array([5.e-200, 0.e+000])
+    """
+    d = d.reshape(len(d), -1).astype(np.float64)
+    largest = np.abs(d).max(axis=1, keepdims=True)
+    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    d /= scale
+    return np.asarray(scale[:, 0] * np.sqrt((d * d).sum(axis=1)))
+
+
 def _run_as(layers: Layers, i: int, first: int) -> Layer:
     """Layer i; a linear layer after a flattening one as the pair that a network runs, for its order of sums."""
     layer, before = layers[i], layers[i - 1] if i > first else None

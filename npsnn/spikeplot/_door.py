@@ -7,6 +7,8 @@ import numpy as np
 
 from npsnn import _check
 from npsnn._check import Array
+from npsnn.network import Sequential, Tape
+from npsnn.neuron import Leaky
 
 NEED = 'npsnn: plots need Matplotlib: pip install "npsnn[plot]"'
 
@@ -66,6 +68,18 @@ def figure_of(fig: Any, ax: Any, where: str) -> Any:
     if ax not in root.axes:
         raise ValueError(f"{where}: ax is not one of the axes of fig")
     return root
+
+
+def run(net: Any, tape: Any, where: str) -> None:
+    """Refuse what is no network, no tape, a tape of another network, and a network in which nothing can fire."""
+    if not isinstance(net, Sequential):
+        raise TypeError(f"{where}: net must be a Sequential, got {type(net).__name__}")
+    if not isinstance(tape, Tape):
+        raise TypeError(f"{where}: tape must be what forward gave, got {type(tape).__name__}")
+    if tape.layers != net.layers:
+        raise ValueError(f"{where}: the tape is of another network")
+    if not any(isinstance(layer, Leaky) for layer in net.layers):
+        raise ValueError(f"{where}: net has no neuron layer")
 
 
 def steps(num_steps: Any, total: int, where: str) -> int:
