@@ -5,7 +5,6 @@
 # It trains on one tenth of MNIST (`subset = 10`), which comes with the package, so nothing is downloaded.
 
 # %%
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import npsnn
 from npsnn import backprop, data, optim, spikeplot, surrogate, utils
 from npsnn import functional as SF
 
-num_epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+num_epochs = 1
 
 # %% [markdown]
 # ## 1. Surrogate gradient descent: forward a spike is a step, backward its slope is 1 / (k|U - theta| + 1)^2

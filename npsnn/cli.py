@@ -250,6 +250,13 @@ def compare_recordings(args: argparse.Namespace) -> int:
     return 0 if found.verdict == "same" or (found.verdict == "tie" and args.allow_ties) else 1
 
 
+def lab(args: argparse.Namespace) -> int:
+    """Break the law by one line, and see which checks notice."""
+    from npsnn.verify.lab import lab
+
+    return lab(args.fault)
+
+
 def info(args: argparse.Namespace) -> int:
     """What is installed and what would compute."""
     for name, version in versions().items():
@@ -303,6 +310,9 @@ def _parser() -> argparse.ArgumentParser:
         "1e-12 where both are float64, 1e-5 where one is float32)",
     )  # fmt: skip
     p.add_argument("--allow-ties", action="store_true", help="exit 0 where only rounding ties were found")
+
+    p = _command(commands, "lab", lab, "break the engine by one line, and see which check notices", "npsnn lab 3")
+    p.add_argument("fault", metavar="FAULT", nargs="?", help="its number, or all (default: list them)")
 
     _command(commands, "info", info, "versions, backends, threads, cache", "npsnn info")
     return parser

@@ -18,7 +18,7 @@ from npsnn.leaky.reference import clip01, leaky_backward, leaky_forward
 from npsnn.linear.reference import linear_backward
 from npsnn.pool2d.reference import avgpool2d_backward, maxpool2d_backward
 from npsnn.verify import gradcheck
-from tests.verify.planted import planted
+from npsnn.verify.planted import planted
 
 
 class Fault(NamedTuple):
