@@ -6,7 +6,8 @@ Python, a thread of the operating system for a thread of the GPU: it proves indi
 
 A kernel takes flat arrays, and a total that its threads share by strides, so that it does not matter how many there are
 (C11). Nothing is added atomically. Where many threads make one sum, GROUPS of them in a block each add their share, and
-the shares are added as a fixed tree.
+the shares are added as a fixed tree. A kernel has no `!=`: of floats, numba-cuda-mlir 0.6 makes a comparison that is
+false where one is NaN. `==`, `continue` and math.isnan do without.
 """
 
 import importlib.util
@@ -25,8 +26,10 @@ INSTALL = 'pip install "npsnn[cuda]"'
 
 
 def package() -> str:
-    """The package that drives the GPU, or ""; it is not imported."""
+    """The package that drives the GPU, or simulates it, or ""; it is not imported."""
     for name in ("numba_cuda", "numba_cuda_mlir", "numba.cuda"):
+        if SIMULATED and name == "numba_cuda_mlir":  # it has no simulator, and Numba need not be there
+            continue
         try:
             if importlib.util.find_spec(name):
                 return name
@@ -40,7 +43,7 @@ def driver() -> Any:
     """The module `cuda`, whichever package has it; imported on the first call."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Numba's own target says that it is on its way out, in every process
-        if package() == "numba_cuda_mlir" and not SIMULATED:
+        if package() == "numba_cuda_mlir":
             from numba_cuda_mlir import cuda
         else:
             from numba import cuda
@@ -57,13 +60,17 @@ def available() -> tuple[bool, str]:
     if not package():
         return False, f"no CUDA package is installed: {INSTALL}"
     try:
-        driver().current_context()
+        cuda = driver()
+    except Exception as error:  # a package that lacks a part of itself, before it has asked for a driver
+        return False, _in_a_line(error, f"{package()} cannot be imported")
+    try:
+        cuda.current_context()
         return True, device_name()
     except Exception as error:  # whatever a driver raises: this door makes one line of it
-        return False, _in_a_line(error)
+        return False, _in_a_line(error, "the CUDA driver says")
 
 
-def _in_a_line(error: Exception) -> str:
+def _in_a_line(error: Exception, introduction: str) -> str:
     said = " ".join(str(error).split())
     known = {
         "driver library cannot be found": "no NVIDIA driver is installed",
@@ -75,7 +82,7 @@ def _in_a_line(error: Exception) -> str:
     for words, meaning in known.items():
         if words in said:
             return meaning
-    return f"the CUDA driver says: {said[:200] or type(error).__name__}"
+    return f"{introduction}: {said[:200] or type(error).__name__}"
 
 
 def device_name() -> str:

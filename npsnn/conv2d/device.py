@@ -12,6 +12,7 @@ Orders of sums: (K2) c, i, j ascending, then the bias; (K3), (K4) the pixels of 
 groups as a tree; (K5), (K6) y, x, o ascending.
 """
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -104,18 +105,19 @@ def forward(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
                             v = (x * TW - RW) * SW - PW + right
                             if v >= 0 and v < W:
                                 number = X[((n * C + c) * H + u) * W + v]
-                                if number != nothing:
-                                    for p in range(QH):
-                                        i = down - p * SH
-                                        if i >= 0 and i < KH:
-                                            for q in range(QW):
-                                                j = right - q * SW
-                                                if j >= 0 and j < KW:
-                                                    w = Wt[((c * KH + i) * KW + j) * O + o]
-                                                    if spikes:
-                                                        acc[p * QW + q] += w
-                                                    else:
-                                                        acc[p * QW + q] += number * w
+                                if number == nothing:
+                                    continue
+                                for p in range(QH):
+                                    i = down - p * SH
+                                    if i >= 0 and i < KH:
+                                        for q in range(QW):
+                                            j = right - q * SW
+                                            if j >= 0 and j < KW:
+                                                w = Wt[((c * KH + i) * KW + j) * O + o]
+                                                if spikes:
+                                                    acc[p * QW + q] += w
+                                                else:
+                                                    acc[p * QW + q] += number * w
             # (P1), (P2)
             best, first = zero, -1
             for p in range(QH):
@@ -123,7 +125,7 @@ def forward(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
                     for q in range(QW):
                         if x * TW - RW + q >= 0 and x * TW - RW + q < W_conv:
                             here = acc[p * QW + q] + b[o]
-                            if first < 0 or here > best or (here != here and best == best):
+                            if first < 0 or here > best or (math.isnan(here) and best == best):
                                 best, first = here, p * QW + q
             out = ((n * O + o) * H_out + y) * W_out + x
             Y[out] = best
@@ -166,11 +168,12 @@ def weight_gradient(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kern
                                 v = (x * TW - RW + first % QW) * SW - PW + j
                                 if u >= 0 and u < H and v >= 0 and v < W:
                                     number = X[((n * C + c) * H + u) * W + v]
-                                    if number != nothing:
-                                        if spikes:
-                                            part += dY[here]  # (K3)
-                                        else:
-                                            part += dY[here] * number
+                                    if number == nothing:
+                                        continue
+                                    if spikes:
+                                        part += dY[here]  # (K3)
+                                    else:
+                                        part += dY[here] * number
                     mine += part
             shares[group, lane] = mine
             add_groups(shares, lane, group)

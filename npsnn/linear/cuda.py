@@ -37,11 +37,12 @@ def _products(dtype: Any, spikes: bool) -> Kernel:
             n, m, acc = at // M, at % M, zero
             for k in range(K):
                 number = X[n * K + k]
-                if number != nothing:
-                    if spikes:
-                        acc += W[m * K + k]
-                    else:
-                        acc += number * W[m * K + k]
+                if number == nothing:
+                    continue
+                if spikes:
+                    acc += W[m * K + k]
+                else:
+                    acc += number * W[m * K + k]
             Y[at] = acc + b[m]
             at += cuda.gridsize(1)
 
@@ -89,11 +90,12 @@ def _weight_gradient(dtype: Any, spikes: bool) -> Kernel:
                             part += dY[n * M + m]  # (D4)
                         else:
                             number = X[n * K + k]
-                            if number != nothing:
-                                if spikes:
-                                    part += dY[n * M + m]  # (D3)
-                                else:
-                                    part += dY[n * M + m] * number
+                            if number == nothing:
+                                continue
+                            if spikes:
+                                part += dY[n * M + m]  # (D3)
+                            else:
+                                part += dY[n * M + m] * number
                     mine += part
             shares[group, lane] = mine
             add_groups(shares, lane, group)

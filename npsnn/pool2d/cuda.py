@@ -4,6 +4,7 @@
 - Forward, a thread owns an output; backward, it owns a pixel, and meets the windows that have it, y, then x ascending.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +38,7 @@ def _max_forward(g: Geometry) -> Kernel:
                         v = x * SW - PW + j
                         if v >= 0 and v < W:
                             here = X[(n * H + u) * W + v]
-                            if first < 0 or here > best or (here != here and best == best):
+                            if first < 0 or here > best or (math.isnan(here) and best == best):
                                 best, first = here, i * KW + j  # (P1)
             Y[at], place[at] = best, first  # (P2)
             at += cuda.gridsize(1)

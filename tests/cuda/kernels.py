@@ -1,10 +1,11 @@
 """Every kernel with the types of its arguments, and a compiler for a GPU that is not here."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 
-from npsnn import _device, surrogate
+from npsnn import _cuda, _device, surrogate
 from npsnn.adam import cuda as adam
 from npsnn.conv2d import device as conv
 from npsnn.functional import cuda as losses
@@ -13,6 +14,7 @@ from npsnn.linear import cuda as linear
 from npsnn.pool2d import cuda as pool
 
 HOPPER = (9, 0)
+MLIR = _cuda.package() == "numba_cuda_mlir"
 SIGMAS = (
     surrogate.fast_sigmoid(), surrogate.atan(), surrogate.sigmoid(), surrogate.straight_through_estimator(),
     surrogate.triangular(), surrogate.heaviside(), surrogate.spike_rate_escape(), surrogate.LSO(), surrogate.SFS(),
@@ -21,41 +23,49 @@ WINDOWS = ((2, 2), (2, 2), (0, 0))
 
 
 def compiled(kernel, signature):
-    """PTX."""
-    from numba import cuda
-    from numba.cuda import dispatcher
+    """PTX. Both packages ask which GPU is here, though they are told which one to compile for: they hear of a Hopper."""
+    if MLIR:
+        from numba_cuda_mlir import tools
 
-    known = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=HOPPER)
-    try:
-        return cuda.compile_ptx(kernel.py_func, signature, cc=HOPPER)[0]
-    finally:
-        dispatcher.get_current_device = known
+        answered = mock.patch.object(tools, "_cached_cc", HOPPER)
+    else:
+        from numba.cuda import dispatcher
+
+        device = SimpleNamespace(compute_capability=HOPPER)
+        answered = mock.patch.object(dispatcher, "get_current_device", lambda: device)
+    with answered:
+        return _cuda.driver().compile_ptx(kernel.py_func, signature, cc=HOPPER)[0]
 
 
 def no_compiler():
-    """Why not even an empty kernel compiles here; None where it does."""
-    from numba import cuda, types
-
+    """Why not even an empty kernel compiles here, in a line; None where it does."""
     try:
-        cuda.compile_ptx(lambda total: None, (types.int64,), cc=HOPPER)
-    except Exception as error:  # a library that is missing: numba-cuda's to raise
-        return str(error)
+        compiled(SimpleNamespace(py_func=lambda total: None), (types().int64,))
+    except Exception as error:  # a library that is missing: the package's to raise
+        return " ".join(str(error).split())[:200]
     return None
+
+
+def types():
+    """The types of a kernel's arguments: each package has its own."""
+    if MLIR:
+        from numba_cuda_mlir import types
+    else:
+        from numba import types
+    return types
 
 
 def KERNELS():
     """(name, kernel, types) of each."""
-    from numba import types
-
-    i, flag = types.int64, types.boolean
+    known = types()
+    i, flag = known.int64, known.boolean
 
     def row(kind):
-        return types.Array(kind, 1, "C")
+        return known.Array(kind, 1, "C")
 
-    spikes, place, labels = row(flag), row(types.uint8), row(i)
+    spikes, place, labels = row(flag), row(known.uint8), row(i)
     for dtype in (np.float32, np.float64):
-        kind, f = np.dtype(dtype), types.float32 if dtype == np.float32 else types.float64
+        kind, f = np.dtype(dtype), known.float32 if dtype == np.float32 else known.float64
         x = row(f)
         g = conv.Geometry((5, 5), (1, 1), (0, 0), WINDOWS)
         yield ("put", dtype), _device._put, (i, spikes, x)
