@@ -84,8 +84,22 @@ def _ce_count(dtype: Any) -> Kernel:
 
 
 @lru_cache
+def _first_largest() -> Any:
+    @_cuda.device
+    def first_largest(rec, b, c, T, B, C):  # type: ignore[no-untyped-def]
+        best, first = rec[b * C + c], 0
+        for t in range(1, T):
+            here = rec[(t * B + b) * C + c]
+            if here > best or (math.isnan(here) and best == best):  # NaN wins, as in the law; a GPU's max drops it
+                best, first = here, t
+        return first
+
+    return first_largest
+
+
+@lru_cache
 def _ce_max_membrane(dtype: Any) -> Kernel:
-    kind, cross_entropy = np.dtype(dtype).type, _cross_entropy(dtype)
+    kind, cross_entropy, first_largest = np.dtype(dtype).type, _cross_entropy(dtype), _first_largest()
     zero = kind(0)
 
     @_cuda.kernel
@@ -93,19 +107,13 @@ def _ce_max_membrane(dtype: Any) -> Kernel:
         b = cuda.grid(1)
         while b < B:
             for c in range(C):
-                best = rec[b * C + c]
-                for t in range(1, T):
-                    best = max(best, rec[(t * B + b) * C + c])
-                rows[b * C + c] = best
+                rows[b * C + c] = rec[(first_largest(rec, b, c, T, B, C) * B + b) * C + c]
             values[b] = share * cross_entropy(rows, b * C, C, y[b], share, drec, b * C)  # (F6)
             for c in range(C):
-                d, first = drec[b * C + c], -1
+                d = drec[b * C + c]
                 for t in range(T):
-                    at = (t * B + b) * C + c
-                    drec[at] = zero
-                    if first < 0 and rec[at] == rows[b * C + c]:
-                        first = t
-                drec[(first * B + b) * C + c] = d
+                    drec[(t * B + b) * C + c] = zero
+                drec[(first_largest(rec, b, c, T, B, C) * B + b) * C + c] = d
             b += cuda.gridsize(1)
 
     return ce_max_membrane

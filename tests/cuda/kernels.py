@@ -23,7 +23,7 @@ WINDOWS = ((2, 2), (2, 2), (0, 0))
 
 
 def compiled(kernel, signature):
-    """PTX. Both packages ask which GPU is here, though they are told which one to compile for: they hear of a Hopper."""
+    """PTX. Both packages ask which GPU is here, though told which one to compile for: they hear of a Hopper."""
     if MLIR:
         from numba_cuda_mlir import tools
 

@@ -207,6 +207,24 @@ def test_losses(loss, dtype):
         near((np.asarray(drec), np.asarray(values).sum()), (expected, np.dtype(dtype).type(value)))
 
 
+def test_a_tie_goes_to_the_first_step_and_nan_wins_in_a_loss():
+    """A membrane that is NaN must not be lost in a maximum: the loss has to say so."""
+    from npsnn._device import empty, send
+    from npsnn.functional import cuda, reference
+
+    rec, y = np.array([[1.0, 2.0, 0.0], [1.0, 2.0, 0.5], [0.5, 1.0, 0.5]]).reshape(3, 1, 3), np.array([1])
+    for at in (None, (0, 0, 2), (1, 0, 2), (2, 0, 2)):
+        if at is not None:
+            rec = rec.copy()
+            rec[at] = np.nan
+        values = empty((1,), "float64")
+        drec = cuda.value_and_grad("ce_max_membrane_loss", (), send(rec), y, np.dtype("float64"), values)
+        with np.errstate(invalid="ignore"):
+            value, expected = reference.ce_max_membrane(rec, y)
+        assert np.isnan(np.asarray(values).sum()) == np.isnan(value) == (at is not None)
+        assert (np.asarray(drec) != 0).tolist() == (expected != 0).tolist()
+
+
 def test_every_loss_is_there():
     from npsnn.functional import cuda
 
