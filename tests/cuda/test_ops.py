@@ -212,10 +212,10 @@ def test_a_tie_goes_to_the_first_step_and_nan_wins_in_a_loss():
     from npsnn._device import empty, send
     from npsnn.functional import cuda, reference
 
-    rec, y = np.array([[1.0, 2.0, 0.0], [1.0, 2.0, 0.5], [0.5, 1.0, 0.5]]).reshape(3, 1, 3), np.array([1])
+    numbers, y = [[1.0, 2.0, 0.0], [1.0, 2.0, 0.5], [0.5, 1.0, 0.5]], np.array([1])
     for at in (None, (0, 0, 2), (1, 0, 2), (2, 0, 2)):
+        rec = np.array(numbers).reshape(3, 1, 3)
         if at is not None:
-            rec = rec.copy()
             rec[at] = np.nan
         values = empty((1,), "float64")
         drec = cuda.value_and_grad("ce_max_membrane_loss", (), send(rec), y, np.dtype("float64"), values)
