@@ -98,7 +98,7 @@ def test_more_epochs_are_those_of_the_run_that_was_asked_for_them(images, undist
 def test_fifty_kills():
     """`python -m tests.long.kills` does a thousand."""
     tally = kills.kill(50, seed=1)
-    assert tally.kills == 50 and 15 < tally.in_a_save < 40 and tally.runs > 3 and tally.left_behind > 5
+    assert tally.kills == 50 and 15 < tally.in_a_save < 50 and tally.runs > 3 and tally.left_behind > 5
 
 
 def forget(name):
