@@ -19,6 +19,7 @@ BLOCK = re.compile(r"^```python( continues)?\n(.*?)^```", re.MULTILINE | re.DOTA
 PRINTED = re.compile(r"^```python\n((?:(?!```)[^\n]*\n)*)```\n\n```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```([^\n]*)\n.*?^```", re.MULTILINE | re.DOTALL)
 BUILT = ROOT / "docs" / "examples"  # a copy that the site makes
+PAGE_OF_WORDS = ROOT / "docs" / "glossary.md"
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if BUILT not in p.parents)]
 
 
@@ -132,3 +133,14 @@ def test_links_within_the_documents_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_a_word_of_the_glossary_stands_where_it_says():
+    rows = re.findall(
+        r"^\| (?!word|---)([^|]+?)(?: \(.*?\))? \|.*\]\((.*?)\) \|$", PAGE_OF_WORDS.read_text("utf-8"), re.M
+    )
+    assert len(rows) > 40
+    for word, page in rows:
+        text = " ".join((PAGE_OF_WORDS.parent / page).read_text("utf-8").lower().split())
+        for one in word.lower().split(", "):
+            assert one in text, f"{page} does not have {one!r}"
