@@ -141,7 +141,7 @@ def kill_a_run(rng: random.Random, folder: Path, images: Path, operations: int, 
     while True:
         stale += len(list(folder.glob(_files.STALE)))
         deadly, moment = rng.random() < 0.5, rng.choice(["before", "midst", "after"])
-        # Rather early, for `seconds` may have been measured on a busy machine, and a run that has ended cannot be killed.
+        # Rather early: `seconds` may have been measured on a busy machine, and a run that has ended cannot be killed.
         at, wait = rng.randint(1, operations), rng.random() * rng.uniform(0, seconds)
         if kills == most:
             child = start(folder, images, done, _files.System())
