@@ -48,6 +48,7 @@ nb_execution_in_temp = True
 nb_merge_streams = True
 nb_render_text_lexer = "text"
 
+default_role = "code"  # a single backtick in a docstring
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_numpy_docstring = True
