@@ -12,11 +12,16 @@ SNNTORCH = np.array([[89.8, 94.8, 94.2], [88.9, 93.7, 93.7], [89.5, 93.3, 95.2]]
 SNNTORCH_LOSS = np.array([[1.83, 1.54, 1.51], [1.76, 1.55, 1.52], [1.81, 1.54, 1.51]])
 
 
+def trained(seed, **settings):
+    """What three epochs came to."""
+    run = training.Run(training.Settings(seed=seed, **settings))
+    return [run.epoch() for _ in range(3)]
+
+
 def main():
     accuracies, losses = [], []
     for seed in range(3):
-        run = training.Run(training.Settings(seed=seed))
-        epochs = [run.epoch(number) for number in (1, 2, 3)]
+        epochs = trained(seed)
         accuracies.append([100 * e.test_accuracy for e in epochs])
         losses.append([e.train_loss for e in epochs])
         print(f"seed {seed}: test accuracy", np.round(accuracies[-1], 1), "train loss", np.round(losses[-1], 2))

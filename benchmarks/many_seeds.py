@@ -15,14 +15,14 @@ from benchmarks.peer import SnnTorch
 from npsnn import training
 
 
-def pair(seed, epochs):
+def pair(seed, epochs, **settings):
     """(epochs, 2): npsnn's and snnTorch's test accuracy in per cent after each epoch."""
-    ours = training.Run(training.Settings(seed=seed))
-    again = training.Run(training.Settings(seed=seed))
+    ours = training.Run(training.Settings(seed=seed, **settings))
+    again = training.Run(training.Settings(seed=seed, **settings))
     theirs = SnnTorch(again.net.state_dict())
     accuracies = []
     for number in range(1, epochs + 1):
-        epoch = ours.epoch(number)
+        epoch = ours.epoch()
         losses = [theirs.step(x, targets) for x, targets in again.train]
         accuracies.append((100 * epoch.test_accuracy, 100 * theirs.accuracy(again.test)))
         print("seed {}, epoch {}: npsnn {:.1f}, snnTorch {:.1f};".format(seed, number, *accuracies[-1]), end=" ")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import engines, timing
 from benchmarks.networks import NETWORKS, Network
-from npsnn import training
+from npsnn._versions import installed
 
 
 class Peer(NamedTuple):
@@ -43,7 +43,7 @@ def chosen(names: str) -> list[str]:
 def versions(names: Iterable[str]) -> dict[str, str]:
     """Of the packages that the peers are made of."""
     packages = [package for name in names for package in PEERS[name].packages]
-    return {package: training.installed(package) for package in dict.fromkeys(packages)}
+    return {package: installed(package) for package in dict.fromkeys(packages)}
 
 
 def ready(name: str, network: Network, threads: int) -> tuple[Any, float]:
