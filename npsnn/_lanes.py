@@ -16,7 +16,7 @@ its network has and for no other. `rows`, `tile` and `columns` count rows in the
     add_labelled  out += those of some numbers that have a certain label
     put_labelled  out = them, and 0 where they have another
     list_nonzero  what is not zero, as a list
-    list_numbers  the same, and the numbers themselves
+    list_labelled what is not zero and has a certain label, and the numbers themselves
     copy          some numbers, elsewhere
 
     charge        one step of leaky neurons, forward
@@ -186,9 +186,9 @@ def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[n
     return k
 
 
-def _list_numbers(numbers, at, terms, step, listed, found, k):  # type: ignore[no-untyped-def]
+def _list_labelled(numbers, labels, at, label, terms, step, listed, found, k):  # type: ignore[no-untyped-def]
     for q in range(terms):
-        if numbers[at + q] != 0:
+        if numbers[at + q] != 0 and labels[at + q] == label:
             listed[k], found[k] = q * step, numbers[at + q]
             k += 1
     return k
@@ -236,4 +236,4 @@ charge = _vectors.charge if _compiled else _charge
 credit = _vectors.credit if _compiled else _credit
 _packing = HAS_COMPRESS and _compiled
 list_nonzero = _vectors.list_nonzero if _packing else register_jitable(_list_nonzero)
-list_numbers = _vectors.list_numbers if _packing else register_jitable(_list_numbers)
+list_labelled = _vectors.list_labelled if _packing else register_jitable(_list_labelled)

@@ -315,12 +315,10 @@ def _labelled(context: Any, builder: Any, signature: Any, args: Any) -> Iterator
     b = builder
     numbers, labels, out = _data(context, b, signature, args, 1, 2, 6)
     lanes = _Lanes(b, signature.args[1].dtype, ROUND * signature.args[0].count)
-    kind = ir.VectorType(labels.type.pointee, lanes.width)
-    here = _everywhere(b, b.trunc(args[4], kind.element), kind)
     for k, inside in enumerate(_insides(b, lanes, args[5])):
         shift = _number(k * lanes.width)
         source, place = b.add(args[3], shift), b.add(args[7], shift)
-        mine = b.and_(inside, b.icmp_signed("==", _masked_load(b, kind, labels, source, inside), here))
+        mine = b.and_(inside, _has_label(b, labels, source, args[4], inside))
         yield lanes.type, place, inside, mine, _masked_load(b, lanes.type, numbers, source, mine), out
 
 
@@ -382,16 +380,17 @@ def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type
 
 
 @intrinsic
-def list_numbers(typingctx, numbers, at, terms, step, listed, found, k):  # type: ignore[no-untyped-def]
+def list_labelled(typingctx, numbers, labels, at, label, terms, step, listed, found, k):  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        numbers, listed, found = _data(context, builder, signature, args, 0, 4, 5)
-        return _list(builder, numbers, [*args[1:3], _number(0), args[3]], listed, args[6], found)
+        numbers, labels, listed, found = _data(context, builder, signature, args, 0, 1, 6, 7)
+        which = [args[2], args[4], _number(0), args[5]]
+        return _list(builder, numbers, which, listed, args[8], (labels, args[3], found))
 
-    return types.intp(numbers, N, N, N, listed, found, N), codegen
+    return types.intp(numbers, labels, N, N, N, N, listed, found, N), codegen
 
 
-def _list(builder: Any, numbers: Any, which: list[Any], listed: Any, k: Any, found: Any) -> Any:
-    """The list of what is not zero, and that itself where there is room for it; how long the list is then."""
+def _list(builder: Any, numbers: Any, which: list[Any], listed: Any, k: Any, labelled: Any) -> Any:
+    """The list of what is not zero; of that, what has a label, and the numbers too. How long the list is then."""
     b, (at, terms, first, step), element = builder, which, numbers.type.pointee
     width = ROUND // 2 if isinstance(element, ir.DoubleType) else ROUND
     kind, indices = ir.VectorType(element, width), ir.VectorType(INT32, width)
@@ -399,15 +398,25 @@ def _list(builder: Any, numbers: Any, which: list[Any], listed: Any, k: Any, fou
     steps = b.mul(lane, _everywhere(b, b.trunc(step, INT32), indices))
     loop = _Loop(b, _number(0), terms, [k], width)
     left = _everywhere(b, b.trunc(b.sub(terms, loop.k), INT32), indices)
-    some = _masked_load(b, kind, numbers, b.add(at, loop.k), b.icmp_signed("<", lane, left))
-    nonzero = (b.icmp_unsigned if isinstance(element, ir.IntType) else b.fcmp_unordered)("!=", some, zeros)
+    inside, place = b.icmp_signed("<", lane, left), b.add(at, loop.k)
+    some = _masked_load(b, kind, numbers, place, inside)
+    chosen = (b.icmp_unsigned if isinstance(element, ir.IntType) else b.fcmp_unordered)("!=", some, zeros)
+    if labelled is not None:
+        labels, label, found = labelled
+        chosen = b.and_(chosen, _has_label(b, labels, place, label, inside))
+        _compress(b, some, chosen, found, loop.carried[0])
     here = _everywhere(b, b.trunc(b.add(first, b.mul(loop.k, step)), INT32), indices)
-    _compress(b, b.add(here, steps), nonzero, listed, loop.carried[0])
-    if found is not None:
-        _compress(b, some, nonzero, found, loop.carried[0])
-    count = b.zext(b.ctpop(b.bitcast(nonzero, ir.IntType(width))), INT64)
+    _compress(b, b.add(here, steps), chosen, listed, loop.carried[0])
+    count = b.zext(b.ctpop(b.bitcast(chosen, ir.IntType(width))), INT64)
     loop.close([b.add(loop.carried[0], count)])
     return loop.carried[0]
+
+
+def _has_label(builder: Any, labels: Any, at: Any, label: Any, inside: Any) -> Any:
+    """For every number of a vector whether it has that label; for those that are not inside, anything."""
+    kind = ir.VectorType(labels.type.pointee, inside.type.count)
+    here = _everywhere(builder, builder.trunc(label, kind.element), kind)
+    return builder.icmp_signed("==", _masked_load(builder, kind, labels, at, inside), here)
 
 
 def _compress(builder: Any, vector: Any, chosen: Any, out: Any, at: Any) -> None:

@@ -71,8 +71,8 @@ def _put_labelled(*args):
 
 
 @jit
-def _list_numbers(*args):
-    return _lanes.list_numbers(*args)
+def _list_labelled(*args):
+    return _lanes.list_labelled(*args)
 
 
 @jit
@@ -375,16 +375,18 @@ def test_list_nonzero(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_list_numbers(dtype):
+@pytest.mark.parametrize("labels", [np.uint8, np.int32])
+def test_list_labelled(dtype, labels):
     rng = np.random.default_rng(0)
     for terms in range(66):
-        numbers = (rng.standard_normal(5 + terms) * (rng.random(5 + terms) < 0.4)).astype(dtype)
+        numbers = (rng.standard_normal(5 + terms) * (rng.random(5 + terms) < 0.7)).astype(dtype)
         numbers[4::9], numbers[8::11] = np.nan, -0.0
-        expected = [q for q in range(terms) if numbers[5 + q] != 0]
-        for list_numbers in (_lanes._list_numbers, _list_numbers):
+        label = (np.arange(5 + terms) % 2 + 254).astype(labels)
+        expected = [q for q in range(terms) if numbers[5 + q] != 0 and label[5 + q] == 255]
+        for list_labelled in (_lanes._list_labelled, _list_labelled):
             listed = np.full(2 + len(expected) + _lanes.SLACK, -1, np.int32)
             found = np.full(len(listed), -1, dtype)
-            k = list_numbers(numbers, 5, terms, 3, listed, found, 2)
+            k = list_labelled(numbers, label, 5, 255, terms, 3, listed, found, 2)
             assert listed[:k].tolist() == [-1, -1, *(3 * q for q in expected)]
             np.testing.assert_array_equal(found[:k], [-1, -1, *(numbers[5 + q] for q in expected)])
 

@@ -30,7 +30,6 @@ from npsnn._lanes import (
     as_many_as_fit,
     copy,
     list_nonzero,
-    list_numbers,
     padded_lanes,
     row_of,
     sum_ones,
@@ -117,7 +116,7 @@ class Scratch(NamedTuple):
     numbers: Array  # the image where all of it is multiplied
     rows: Array  # acc, or dy
     listed: Array
-    found: Array  # the numbers that a list is of
+    found: Array  # the numbers of listed deltas
     starts: Array  # where the parts of the list begin
     row: Array  # what fires in one row of the image
     channel: Array  # of a row's entries
@@ -131,14 +130,15 @@ def scratch(X, Wt, s, rows):  # type: ignore[no-untyped-def]
     pixels = (H_in + 2 * ph) * (W_in + 2 * pw) * C
     image, numbers, acc = np.zeros(pixels, X.dtype), aligned(Wt, pixels), aligned(Wt, rows * s.L)
     acc[:] = 0
-    longest = max(C * s.seen[0] * s.seen[1], O * s.shape[0] * s.shape[1])
+    deltas = O * (s.shape[0] + 1) * (s.shape[1] + 1)  # of a pool, which may have a window more than pixels, each way
+    longest = max(C * s.seen[0] * s.seen[1], deltas)
     starts = np.empty((max(s.seen[0] + 1, s.shape[1]), max(C, s.shape[0] + 1)), np.int64)
     channel, column = np.empty(width, np.int32), np.empty(width, np.int32)
     for v in range(s.seen[1]):
         for c in range(C):
             channel[v * C + c], column[v * C + c] = c, v * s.L
     listed, row = np.empty(longest + SLACK, np.int32), np.empty(width + SLACK, np.int32)
-    found = np.empty(O * s.shape[0] * s.shape[1] + SLACK, Wt.dtype)
+    found = np.empty(deltas + SLACK, Wt.dtype)
     return Scratch(image, numbers, acc, listed, found, starts, row, channel, column)
 
 
@@ -311,21 +311,10 @@ def _weight_gradient_of_numbers(image, dy, s, dWt):  # type: ignore[no-untyped-d
 
 
 @register_jitable
-def list_deltas(s, room):  # type: ignore[no-untyped-def]
-    """One image's deltas that are not zero, and their o, by (x, y, o); starts[x, y]: where an output pixel's start."""
-    (H_out, W_out), k, step = s.shape, 0, ROUND * len(s.stair) * len(s.stairs)
-    for x in range(W_out):
-        for y in range(H_out):
-            room.starts[x, y] = k
-            place = (y * s.seen[1] + x * s.stride[1] + s.kernel[1] - 1) * s.L
-            k = list_numbers(room.rows, place, s.channels[1], step, room.listed, room.found, k)
-        room.starts[x, H_out] = k
-
-
-@register_jitable
 def input_gradient_of_listed(stairs, s, room, padded):  # type: ignore[no-untyped-def]
     """(K5), (K6): padded dX of one image, from its listed deltas, by x: down a column of output pixels, a row of padded
-    is met by kh of them, and its sum stays in registers until the last.
+    is met by kh of them, and its sum stays in registers until the last. The list goes by (x, y); starts[x, y]: where an
+    output pixel's deltas start. Each is listed with its o, times the numbers that a row of stairs has.
     """
     kh, together = s.kernel[0], len(s.stairs)
     padded[:] = 0

@@ -4,7 +4,8 @@
   deltas are put at their places in such scratch. No array of the convolution's size over all images is made.
 - What is done to one image's scratch is conv2d's, and so is the order of sums, but for these: (K4) sums the image's
   cells; (K5) and (K6) run over the deltas that are not zero, down a column of output pixels: for every x one sum, by
-  y, then o, and where a kernel has more rows than registers hold, by groups of rows.
+  y, then the pool's windows that see the pixel, then o, and where a kernel has more rows than registers hold, by groups
+  of rows.
 - A window's pixels outside the image are left out; to a maximum, as in the law, NaN is the largest.
 - A thread owns chunks of CHUNK images. Memory: one image's scratch a chunk, dW once for every chunk.
 """
@@ -26,7 +27,6 @@ from npsnn.conv2d.image import (
     for_backward,
     for_forward,
     input_gradient_of_listed,
-    list_deltas,
     ordered_sum,
     padded_bias,
     rows_of_outputs,
@@ -37,7 +37,7 @@ from npsnn.conv2d.image import (
     weights_of_rows,
 )
 from npsnn.conv2d.reference import Conv2dCache
-from npsnn.convpool2d.image import choose, pooled_shape, route
+from npsnn.convpool2d.image import choose, list_routed, pooled_shape, route, windows
 from npsnn.convpool2d.reference import ConvPool2dCache, Pair
 from npsnn.pool2d.reference import MaxPool2dCache, place_dtype
 
@@ -60,12 +60,13 @@ def _backward(begin, end, size, dY, place, X, stairs, dX, dWt, db, s, pool, pool
         db[chunk] = 0
         room = scratch(X, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
         padded, total = aligned(stairs, len(room.image) + s.R), np.empty(s.channels[1], stairs.dtype)
+        seen_by = windows(s, pool, pooled)
         for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             route(dY[n], place[n], s, pool, pooled, room.rows, total)
             add_to(total, db[chunk])
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
-                list_deltas(s, room)
+                list_routed(dY[n], place[n], s, seen_by, room)
                 input_gradient_of_listed(stairs, s, room, padded)
                 cut_out(padded, s, dX[n])
 

@@ -4,10 +4,23 @@ Arrays as in conv2d/image.py: acc[(y, x), o] and dy[(y, x), o] with its rows of 
 pooled, flat, channels last.
 """
 
-from npsnn._jit import register_jitable
-from npsnn._lanes import ROUND, add_labelled, add_piece, largest, put_labelled
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from npsnn._jit import register_jitable
+from npsnn._lanes import ROUND, add_labelled, add_piece, largest, list_labelled, put_labelled
+
+Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
+
+
+class Windows(NamedTuple):
+    """For every output pixel, by (x, y), the pool's windows that see it."""
+
+    starts: Array  # where a pixel's begin, and at last where they end
+    cells: Array  # which window
+    labels: Array  # which of the window's pixels this is
 
 
 def pooled_shape(shape: Pair, pool: tuple[Pair, Pair, Pair]) -> Pair:
@@ -58,3 +71,35 @@ def route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-def
                         put_labelled(s.row, dY, place, q, i * kw + j, count, dy, at)
                     else:
                         add_labelled(s.row, dY, place, q, i * kw + j, count, dy, at)
+
+
+@register_jitable
+def windows(s, pool, pooled):  # type: ignore[no-untyped-def]
+    """Windows."""
+    (H_out, W_out), ((kh, kw), (sh, sw), (ph, pw)), k = s.shape, pool, 0
+    starts, most = np.empty(H_out * W_out + 1, np.int64), pooled[0] * pooled[1] * kh * kw
+    cells, labels = np.empty(most, np.int64), np.empty(most, np.int64)
+    for x in range(W_out):
+        for y in range(H_out):
+            starts[x * H_out + y] = k
+            for cell_y in range(max(0, (y + ph - kh) // sh + 1), min(pooled[0], (y + ph) // sh + 1)):
+                for cell_x in range(max(0, (x + pw - kw) // sw + 1), min(pooled[1], (x + pw) // sw + 1)):
+                    i, j = y + ph - sh * cell_y, x + pw - sw * cell_x
+                    cells[k], labels[k] = cell_y * pooled[1] + cell_x, i * kw + j
+                    k += 1
+    starts[H_out * W_out] = k
+    return Windows(starts, cells, labels)
+
+
+@register_jitable
+def list_routed(dY, place, s, seen_by, room):  # type: ignore[no-untyped-def]
+    """(P3): one image's deltas that are not zero, listed for (K5) at the pixels where the maxima were."""
+    O, H_out, step, k = s.channels[1], s.shape[0], ROUND * len(s.stair) * len(s.stairs), 0
+    for x in range(s.shape[1]):
+        for y in range(H_out):
+            pixel = x * H_out + y
+            room.starts[x, y] = k
+            for n in range(seen_by.starts[pixel], seen_by.starts[pixel + 1]):
+                at, label = seen_by.cells[n] * O, seen_by.labels[n]
+                k = list_labelled(dY, place, at, label, O, step, room.listed, room.found, k)
+        room.starts[x, H_out] = k

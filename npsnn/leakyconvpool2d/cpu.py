@@ -3,10 +3,11 @@
 - A sample goes through all of its steps before the next one: forward, its membranes, spikes and convolution are one
   image each; backward, its membranes and spikes of all steps are computed again, and then a step's deltas go through
   the pool, the convolution and the neurons before the step before. Only Y, the places and dI are written.
+- The gradients of W and b wait for all steps of a sample, or STEPS of them where there are more: trains.py.
 - A step of the neurons is leaky's, an image's convolution and pool convpool2d's, and so are their orders of sums, but
-  for the order of the images in (K3) and (K4): sample by sample, the last step first. Their partial sums are those of
-  one sample, or where there are few steps of as many as make CHUNK images.
-- A thread owns such groups of samples. Memory: for each that is worked, two images a step; dW once for every group.
+  for (K3) and (K4): sample by sample, the last STEPS steps first, and within these as trains.py says. Their partial
+  sums are those of one sample, or where there are few steps of as many as make CHUNK images.
+- A thread owns such groups of samples. Memory: for each that is worked, three images a step; dW once for every group.
 """
 
 from functools import lru_cache
@@ -27,19 +28,25 @@ from npsnn.conv2d.image import (
     for_backward,
     for_forward,
     input_gradient_of_listed,
-    list_deltas,
     ordered_sum,
     padded_bias,
     rows_of_outputs,
     scratch,
     sizes,
     stairs_of_inputs,
-    weight_gradient,
     weights_of_rows,
 )
-from npsnn.convpool2d.image import choose, pooled_shape, route
+from npsnn.convpool2d.image import choose, list_routed, pooled_shape, windows
 from npsnn.leaky.reference import clip01
 from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Neurons, Pair
+from npsnn.leakyconvpool2d.trains import (
+    STEPS,
+    bias_gradient,
+    find_trains,
+    keep_deltas,
+    trains_room,
+    weight_gradient_of_trains,
+)
 from npsnn.pool2d.reference import MaxPool2dCache, place_dtype
 from npsnn.surrogate import Formula
 
@@ -84,8 +91,9 @@ def _backward_kernel(formula: Formula) -> Kernel:
         step = 0 if static else B * M
         U, S = np.empty((T + 1) * M, stairs.dtype), np.empty((T, M), np.bool_)
         dS, dU, slope, none = np.empty(M, U.dtype), np.empty(M, U.dtype), np.empty(M, U.dtype), np.zeros(M, U.dtype)
-        room, total = scratch(S, stairs, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1), np.empty(s.channels[1], U.dtype)
-        padded = aligned(stairs, len(room.image) + s.R)
+        room, total = scratch(S, stairs, s, 0), np.empty(s.L, U.dtype)
+        padded, seen_by, cells = aligned(stairs, len(room.image) + s.R), windows(s, pool, pooled), pooled[0] * pooled[1]
+        together = trains_room(M, cells, place, stairs, s)
         for chunk in range(begin, end):
             db[chunk] = 0
             for n in range(chunk * group, min((chunk + 1) * group, B)):
@@ -96,17 +104,21 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     dU[m] = 0
                     if static:
                         dI[n * M + m] = 0
-                for t in range(T - 1, -1, -1):
-                    route(dY[t * B + n], place[t * B + n], s, pool, pooled, room.rows, total)
-                    add_to(total, db[chunk])
-                    weight_gradient(S[t], s, room, dWt[chunk])
-                    list_deltas(s, room)
-                    input_gradient_of_listed(stairs, s, room, padded)
-                    cut_out(padded, s, dS)
-                    slopes(U[(t + 1) * M : (t + 2) * M], theta, one, a, b, slope)
-                    dmem = dU_after[n] if t == T - 1 else none
-                    at = t * step + n * M
-                    credit(reset, static, dS, 0, slope, dmem, 0, U, (t + 1) * M, beta, theta, dU, 0, dI, at, M)
+                for last in range(T, 0, -STEPS):
+                    first = max(0, last - STEPS)
+                    for t in range(last - 1, first - 1, -1):
+                        keep_deltas(dY[t * B + n], place[t * B + n], t - first, cells, s, together)
+                        list_routed(dY[t * B + n], place[t * B + n], s, seen_by, room)
+                        input_gradient_of_listed(stairs, s, room, padded)
+                        cut_out(padded, s, dS)
+                        slopes(U[(t + 1) * M : (t + 2) * M], theta, one, a, b, slope)
+                        dmem = dU_after[n] if t == T - 1 else none
+                        at = t * step + n * M
+                        credit(reset, static, dS, 0, slope, dmem, 0, U, (t + 1) * M, beta, theta, dU, 0, dI, at, M)
+                    bias_gradient(last - first, cells, s, together, total)
+                    add_to(total[: s.channels[1]], db[chunk])
+                    find_trains(S[first:last], s, together)
+                    weight_gradient_of_trains(last - first, s, seen_by, together, dWt[chunk])
                 # (L10): no spike left from U[-1]
                 credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, M)
 

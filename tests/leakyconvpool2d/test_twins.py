@@ -10,6 +10,7 @@ from tests.twins import drawn, near, same_bits, same_for_any_number_of_threads, 
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
 from npsnn.leakyconvpool2d import cpu
+from npsnn.leakyconvpool2d.trains import STEPS
 
 CHUNK = 6  # images: few, so that a test needs few steps to fill one
 MP2 = ((2, 2), (2, 2), (0, 0))
@@ -21,6 +22,7 @@ CASES = [
     (CHUNK // 2, True, 7, 1, 3, 3, 2, (2, 2), (1, 1), (1, 1), MP2),  # groups of two, and one left over
     (2, True, 1, 1, 10, 4, 1, (2, 2), (1, 1), (0, 0), ((17, 16), (1, 1), (8, 8))),  # places of two bytes
     (1, True, 2, 2, 5, 5, 70, (5, 5), (1, 1), (2, 0), ((2, 1), (2, 1), (0, 0))),
+    (STEPS + 3, True, 2, 3, 6, 7, 5, (3, 3), (1, 2), (0, 1), ((2, 2), (3, 3), (0, 0))),  # pixels that no window sees
 ]
 GROUPS = CASES[3]
 
