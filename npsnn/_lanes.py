@@ -149,10 +149,12 @@ def _add_tile(  # type: ignore[no-untyped-def]
             out[here] = multiply_add(factor, table[_piece(row) + (base + k * table_step)], out[here])
 
 
-def _largest(row, table, base, offsets, labels, terms, best, which, at, count):  # type: ignore[no-untyped-def]
+def _largest(  # type: ignore[no-untyped-def]
+    row, table, base, offsets, labels, first, last, best, which, at, count
+):
     for q in range(min(count, ROUND * len(row))):
-        best[at + q], which[at + q] = table[base + offsets[0] + q], labels[0]
-        for k in range(1, terms):
+        best[at + q], which[at + q] = table[base + offsets[first] + q], labels[first]
+        for k in range(first + 1, last):
             value = table[base + offsets[k] + q]
             if value > best[at + q] or (value != value and best[at + q] == best[at + q]):
                 best[at + q], which[at + q] = value, labels[k]

@@ -4,6 +4,7 @@ An op may hand on images whose channels lie last. Their shape says (T, B, C, H, 
 the rest, and whoever works through memory in its order, number by number, asks here.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ def order_of(x: Array) -> Order:
     return (0, 1, *sorted(range(2, x.ndim), key=lambda axis: -x.strides[axis]))
 
 
+@lru_cache
 def back(order: Order) -> Order:
     """The order that undoes one.
 

@@ -242,10 +242,12 @@ def add_tile(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def largest(typingctx, row, table, base, offsets, labels, terms, best, which, at, count):  # type: ignore[no-untyped-def]
+def largest(  # type: ignore[no-untyped-def]
+    typingctx, row, table, base, offsets, labels, first, last, best, which, at, count
+):
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         b = builder
-        table, offsets, labels, best, which = _data(context, b, signature, args, 1, 3, 4, 6, 7)
+        table, offsets, labels, best, which = _data(context, b, signature, args, 1, 3, 4, 7, 8)
         lanes = _Lanes(b, signature.args[1].dtype, ROUND * row.count)
         kind = ir.VectorType(which.type.pointee, lanes.width)
 
@@ -255,8 +257,8 @@ def largest(typingctx, row, table, base, offsets, labels, terms, best, which, at
         def label(k: Any) -> Any:
             return _everywhere(b, b.load(b.gep(labels, [k])), kind)
 
-        top = read(b.sext(b.load(b.gep(offsets, [_number(0)])), INT64))
-        loop = _Loop(b, _number(1), args[5], [*top, *[label(_number(0))] * lanes.count])
+        top = read(b.sext(b.load(b.gep(offsets, [args[5]])), INT64))
+        loop = _Loop(b, b.add(args[5], _number(1)), args[6], [*top, *[label(args[5])] * lanes.count])
         top, chosen = loop.carried[: lanes.count], loop.carried[lanes.count :]
         row_of_k, here = read(loop.listed(offsets)), label(loop.k)
         wins = [
@@ -264,13 +266,13 @@ def largest(typingctx, row, table, base, offsets, labels, terms, best, which, at
         ]
         larger = [b.select(w, v, t) for w, v, t in zip(wins, row_of_k, top, strict=True)]
         loop.close(larger + [b.select(w, here, c) for w, c in zip(wins, chosen, strict=True)])
-        for k, inside in enumerate(_insides(b, lanes, args[9])):
-            place = b.add(args[8], _number(k * lanes.width))
+        for k, inside in enumerate(_insides(b, lanes, args[10])):
+            place = b.add(args[9], _number(k * lanes.width))
             _masked_store(b, top[k], best, place, inside)
             _masked_store(b, chosen[k], which, place, inside)
         return context.get_dummy_value()
 
-    return types.void(row, table, N, offsets, labels, N, best, which, N, N), codegen
+    return types.void(row, table, N, offsets, labels, N, N, best, which, N, N), codegen
 
 
 @intrinsic

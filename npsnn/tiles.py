@@ -20,7 +20,7 @@ from npsnn.layer import Layer, Params, Shape
 from npsnn.neuron import Leaky, Remembers
 
 STEPS = 64  # of a block, at most
-TILE_BYTES = 2**22  # of the membranes of one tile, about: what a core's cache holds, or little more
+TILE_BYTES = 2**23  # of the membranes of one tile, about: what is in the caches still when the next layer reads it
 CHUNKS = 4  # at least so many, where the batch is large enough
 
 Items = tuple[tuple[int, Layer], ...]  # (index, layer) of what is run
@@ -96,15 +96,17 @@ def lead_of(items: Items, static: bool) -> int:
 def cut(B: int, T: int, step_bytes: int, param_bytes: int) -> Cuts:
     """The tiles for B samples and T steps whose membranes take so many bytes a sample and step.
 
-    A chunk of few samples makes the sum over chunks long: its tile is at least twice as large as the parameters.
+    A chunk of few samples makes the sum over chunks long: its tile is at least twice as large as the parameters. The
+    chunks are a power of two, so that as many threads have as many each.
 
     >>> cut(128, 50, 11_000, 120_000).samples[:2], cut(3, 100, 8, 8).steps
-    (((0, 8), (8, 16)), ((0, 50), (50, 100)))
+    (((0, 16), (16, 32)), ((0, 50), (50, 100)))
     """
     blocks = math.ceil(T / STEPS)
     longest = math.ceil(T / blocks)
     tile = max(TILE_BYTES, 2 * param_bytes)
-    chunks = max(math.ceil(B * longest * step_bytes / tile), min(B, CHUNKS))
+    wished = max(B * longest * step_bytes / tile, CHUNKS)
+    chunks = min(B, 2 ** round(math.log2(wished)))
     return Cuts(_ranges(B, math.ceil(B / chunks)), _ranges(T, longest))
 
 

@@ -249,16 +249,16 @@ def test_largest(row, dtype, terms, count, labels):
     d.table[::37] = np.nan
     d.table[::41] = np.inf
     d.table[5::7] = -0.0
-    size, label = min(count, 16 * len(row)), np.arange(200, 209, dtype=labels)
+    size, label = min(count, 16 * len(row)), np.arange(200, 211, dtype=labels)
     got = []
     for largest in (_lanes._largest, _largest):
         best, which = np.full(90, 7, dtype), np.full(90, 99, labels)
-        largest(row, d.table, 3, d.offsets, label, terms, best, which, 6, count)
+        largest(row, d.table, 3, d.offsets, label, 2, 2 + terms, best, which, 6, count)
         got.append((best.tobytes(), which.tobytes()))
     assert got[0] == got[1]
-    rows = d.rows(3, row, d.offsets[:terms])[:, :size]
+    rows = d.rows(3, row, d.offsets[2 : 2 + terms])[:, :size]
     expected = np.argmax(rows, axis=0)
-    np.testing.assert_array_equal(which[6 : 6 + size], label[expected])
+    np.testing.assert_array_equal(which[6 : 6 + size], label[2 + expected])
     np.testing.assert_array_equal(best[6 : 6 + size], rows[expected, np.arange(size)])
     assert (which[:6] == 99).all() and (which[6 + size :] == 99).all()
     assert (best[:6] == 7).all() and (best[6 + size :] == 7).all()

@@ -14,6 +14,7 @@ A row over o is padded with zeros to L numbers, a row over (j, c) to R (_lanes.p
 """
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,12 +69,17 @@ class Sizes(NamedTuple):
 
 def sizes(image: tuple[int, ...], W: Array, stride: Pair, padding: Pair) -> Sizes:
     """The sizes of a convolution of an image (C, H_in, W_in) by W (O, C, kh, kw)."""
-    (O, C, kh, kw), (_, H_in, W_in) = W.shape, image
+    return _sizes(image, W.shape, W.itemsize, stride, padding)
+
+
+@lru_cache  # a training step asks for the same a hundred times
+def _sizes(image: tuple[int, ...], shape: tuple[int, ...], itemsize: int, stride: Pair, padding: Pair) -> Sizes:
+    (O, C, kh, kw), (_, H_in, W_in) = shape, image
     H_out, W_out = (H_in + 2 * padding[0] - kh) // stride[0] + 1, (W_in + 2 * padding[1] - kw) // stride[1] + 1
     L, R = padded_lanes(O), padded_lanes(kw * C)
     row, in_row = row_of(L), row_of(R)
     stair = in_row[: len(in_row) // 2] if len(in_row) % 2 == 0 else in_row
-    stairs = as_many_as_fit(stair, W.itemsize, 24, kh)
+    stairs = as_many_as_fit(stair, itemsize, 24, kh)
     seen = (H_out - 1) * stride[0] + kh, (W_out - 1) * stride[1] + kw
     return Sizes(
         channels=(C, O),
@@ -87,10 +93,10 @@ def sizes(image: tuple[int, ...], W: Array, stride: Pair, padding: Pair) -> Size
         L=L,
         R=R,
         row=row,
-        columns=as_many_as_fit(row, W.itemsize, 28, kw),
-        tile=as_many_as_fit(row, W.itemsize, 16, 4),
+        columns=as_many_as_fit(row, itemsize, 28, kw),
+        tile=as_many_as_fit(row, itemsize, 16, 4),
         in_row=in_row,
-        in_tile=as_many_as_fit(in_row, W.itemsize, 16, 4),
+        in_tile=as_many_as_fit(in_row, itemsize, 16, 4),
         stair=stair,
         stairs=stairs,
         shift=stairs[: stride[0]],

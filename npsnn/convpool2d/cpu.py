@@ -37,7 +37,7 @@ from npsnn.conv2d.image import (
     weights_of_rows,
 )
 from npsnn.conv2d.reference import Conv2dCache
-from npsnn.convpool2d.image import choose, list_routed, pooled_shape, route, windows
+from npsnn.convpool2d.image import choose, list_routed, pixels_of, pooled_shape, route, windows
 from npsnn.convpool2d.reference import ConvPool2dCache, Pair
 from npsnn.pool2d.reference import MaxPool2dCache, place_dtype
 
@@ -48,10 +48,10 @@ Array = np.ndarray[Any, Any]
 def _forward(begin, end, size, X, Wt, b, Y, place, s, pool, pooled):  # type: ignore[no-untyped-def]
     for chunk in range(begin, end):
         room = scratch(X, Wt, s, s.shape[0] * s.shape[1])
-        offsets, places = np.empty(pool[0][0] * pool[0][1], np.int32), np.empty(pool[0][0] * pool[0][1], place.dtype)
+        pixels = pixels_of(s, pool, pooled, place)
         for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             convolve(X[n], Wt, b, s, room)
-            choose(room.rows, Y[n], place[n], s, pool, pooled, offsets, places)
+            choose(room.rows, Y[n], place[n], s, pixels)
 
 
 @chunked_jit

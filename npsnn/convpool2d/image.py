@@ -15,6 +15,14 @@ Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
 
 
+class Pixels(NamedTuple):
+    """For every window of a pool, those of its pixels that are in the image."""
+
+    starts: Array  # where a window's begin, and at last where they end
+    offsets: Array  # where a pixel's row starts in acc
+    places: Array  # which of the window's pixels it is
+
+
 class Windows(NamedTuple):
     """For every output pixel, by (x, y), the pool's windows that see it."""
 
@@ -30,25 +38,30 @@ def pooled_shape(shape: Pair, pool: tuple[Pair, Pair, Pair]) -> Pair:
 
 
 @register_jitable
-def _list_window(cell_y, cell_x, s, pool, offsets, places):  # type: ignore[no-untyped-def]
-    """The pixels of a pool's window that are in the image: where their rows start, and their places. How many."""
+def pixels_of(s, pool, pooled, place):  # type: ignore[no-untyped-def]
+    """Pixels, the places of place's dtype."""
     (H_out, W_out), ((kh, kw), (sh, sw), (ph, pw)), k = s.shape, pool, 0
-    top, left = sh * cell_y - ph, sw * cell_x - pw
-    for i in range(max(0, -top), min(kh, H_out - top)):
-        for j in range(max(0, -left), min(kw, W_out - left)):
-            offsets[k], places[k] = ((top + i) * W_out + left + j) * s.L, i * kw + j
-            k += 1
-    return k
+    starts, most = np.empty(pooled[0] * pooled[1] + 1, np.int64), pooled[0] * pooled[1] * kh * kw
+    offsets, places = np.empty(most, np.int32), np.empty(most, place.dtype)
+    for cell in range(pooled[0] * pooled[1]):
+        top, left = sh * (cell // pooled[1]) - ph, sw * (cell % pooled[1]) - pw
+        starts[cell] = k
+        for i in range(max(0, -top), min(kh, H_out - top)):
+            for j in range(max(0, -left), min(kw, W_out - left)):
+                offsets[k], places[k] = ((top + i) * W_out + left + j) * s.L, i * kw + j
+                k += 1
+    starts[pooled[0] * pooled[1]] = k
+    return Pixels(starts, offsets, places)
 
 
 @register_jitable
-def choose(acc, Y, place, s, pool, pooled, offsets, places):  # type: ignore[no-untyped-def]
+def choose(acc, Y, place, s, pixels):  # type: ignore[no-untyped-def]
     """(P1), (P2) over one image's acc[(y, x), o]."""
-    O = s.channels[1]
-    for cell in range(pooled[0] * pooled[1]):
-        pixels = _list_window(cell // pooled[1], cell % pooled[1], s, pool, offsets, places)
+    O, (starts, offsets, places) = s.channels[1], pixels
+    for cell in range(len(starts) - 1):
         for lane in range(0, s.L, ROUND * len(s.row)):
-            largest(s.row, acc, lane, offsets, places, pixels, Y, place, cell * O + lane, O - lane)
+            at, first, last = cell * O + lane, starts[cell], starts[cell + 1]
+            largest(s.row, acc, lane, offsets, places, first, last, Y, place, at, O - lane)
 
 
 @register_jitable

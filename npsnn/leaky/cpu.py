@@ -28,7 +28,7 @@ from npsnn.surrogate import Formula, Surrogate
 
 Array = np.ndarray[Any, Any]
 
-BLOCK = 1024
+BLOCK = 2048  # neurons: long enough that memory is read ahead, short enough that their dU stays near
 
 
 @chunked_jit

@@ -36,7 +36,7 @@ from npsnn.conv2d.image import (
     stairs_of_inputs,
     weights_of_rows,
 )
-from npsnn.convpool2d.image import choose, list_routed, pooled_shape, windows
+from npsnn.convpool2d.image import choose, list_routed, pixels_of, pooled_shape, windows
 from npsnn.leaky.reference import clip01
 from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Neurons, Pair
 from npsnn.leakyconvpool2d.trains import (
@@ -62,12 +62,12 @@ def _forward(begin, end, I, beta, theta, U, Wt, b, Y, place, s, pool, pooled, re
     step = B * M if len(I) > B * M else 0
     S = np.empty((1, M), np.bool_)
     room = scratch(S, Wt, s, s.shape[0] * s.shape[1])
-    offsets, places = np.empty(pool[0][0] * pool[0][1], np.int32), np.empty(pool[0][0] * pool[0][1], place.dtype)
+    pixels = pixels_of(s, pool, pooled, place)
     for n in range(begin, end):
         for t in range(T):
             charge(reset, U[n], 0, I, t * step + n * M, beta, theta, 0, U[n], 0, S[0], 0, M)
             convolve(S[0], Wt, b, s, room)
-            choose(room.rows, Y[t * B + n], place[t * B + n], s, pool, pooled, offsets, places)
+            choose(room.rows, Y[t * B + n], place[t * B + n], s, pixels)
 
 
 @lru_cache

@@ -37,19 +37,20 @@ Array = np.ndarray[Any, Any]
 BLOCK = 64
 ROWS = 64
 SPARSE = 0.2  # of numbers: where fewer are not zero, a list takes less time than multiplying everything
+SPARSE_COLUMNS = 0.1  # the same of (D3), whose rows over m go to memory for every term of a list
 ONE = (0,)
 SPREAD = (0, 0)  # a piece of the inputs k, for (D3) of any numbers
 
 
 @register_jitable
-def _are_few(X, first, last):  # type: ignore[no-untyped-def]
-    """Whether few numbers of these rows are not zero."""
+def _are_few(X, first, last, share):  # type: ignore[no-untyped-def]
+    """Whether less than that share of these rows' numbers are not zero."""
     some = 0
     for n in range(first, last):
         x = X[n]
         for q in range(len(x)):
             some += x[q] != 0
-    return some < SPARSE * (last - first) * X.shape[1]
+    return some < share * (last - first) * X.shape[1]
 
 
 @register_jitable
@@ -66,7 +67,7 @@ def _products(begin, end, X, rows, L, row, tile, b, Y):  # type: ignore[no-untyp
     for chunk in range(begin, end):
         total, x, listed = aligned(rows, together * L), aligned(rows, together * K), np.empty(K + SLACK, np.int32)
         first, last = chunk * ROWS, min((chunk + 1) * ROWS, N)
-        few = _are_few(X, first, last)
+        few = _are_few(X, first, last, SPARSE)
         for n in range(first, last, together):
             count = min(together, last - n)
             total[:] = 0
@@ -153,7 +154,7 @@ def _weight_gradient_of_all(begin, end, dY, X, dW, tile):  # type: ignore[no-unt
 
 @jit
 def _are_few_of_all(X):  # type: ignore[no-untyped-def]
-    return _are_few(X, 0, len(X))
+    return _are_few(X, 0, len(X), SPARSE_COLUMNS)
 
 
 @jit
@@ -189,7 +190,7 @@ def linear_backward(
         dX = _buffers.empty(X.shape, W.dtype)
         _products(parts(len(X), ROWS), dY, *_padded(W), np.zeros(K, W.dtype), dX)  # (D2)
     dW = np.empty(W.shape, W.dtype)  # (D3)
-    if _are_few_of_all(X):
+    if M > ROUND and _are_few_of_all(X):
         _weight_gradient_of_few(parts(K, BLOCK), dY, X, dW, L, row_of(L))
     else:
         _weight_gradient_of_all(parts(K, BLOCK), dY, X, dW, as_many_as_fit(SPREAD, W.itemsize, 20, M))
