@@ -18,6 +18,7 @@ its network has and for no other. `rows`, `tile` and `columns` count rows in the
     list_nonzero  what is not zero, as a list
     list_labelled what is not zero and has a certain label, and the numbers themselves
     copy          some numbers, elsewhere
+    fetch         nothing; some numbers, which will be read soon, are asked for from memory
 
     charge        one step of leaky neurons, forward
     credit        one step of leaky neurons, backward
@@ -180,6 +181,10 @@ def _copy(source, first, count, out, at):  # type: ignore[no-untyped-def]
     out[at : at + count] = source[first : first + count]
 
 
+def _fetch(numbers, at, count):  # type: ignore[no-untyped-def]
+    pass
+
+
 def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[no-untyped-def]
     for q in range(terms):
         if numbers[at + q] != 0:
@@ -234,6 +239,7 @@ add_piece = _vectors.add_piece if _compiled else _add_piece
 add_labelled = _vectors.add_labelled if _compiled else _add_labelled
 put_labelled = _vectors.put_labelled if _compiled else _put_labelled
 copy = _vectors.copy if _compiled else _copy
+fetch = _vectors.fetch if _compiled else _fetch
 charge = _vectors.charge if _compiled else _charge
 credit = _vectors.credit if _compiled else _credit
 _packing = HAS_COMPRESS and _compiled

@@ -373,6 +373,24 @@ def copy(typingctx, source, first, count, out, at):  # type: ignore[no-untyped-d
 
 
 @intrinsic
+def fetch(typingctx, numbers, at, count):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        b = builder
+        (numbers,) = _data(context, b, signature, args, 0)
+        line = 8 * VECTOR_BYTES // _bits(ir.VectorType(numbers.type.pointee, 1))
+        loop = _Loop(b, _number(0), args[2], [], line)
+        pointer = b.bitcast(b.gep(numbers, [b.add(args[1], loop.k)]), ir.IntType(8).as_pointer())
+        function = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
+        prefetch = get_or_insert_function(b.module, function, "llvm.prefetch.p0")
+        reading, soon, data = 0, 2, 1
+        b.call(prefetch, [pointer, *(ir.Constant(INT32, k) for k in (reading, soon, data))])
+        loop.close([])
+        return context.get_dummy_value()
+
+    return types.void(numbers, N, N), codegen
+
+
+@intrinsic
 def list_nonzero(typingctx, numbers, at, terms, first, step, listed, k):  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         numbers, listed = _data(context, builder, signature, args, 0, 5)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from npsnn import _cuda
 
 NAMES = ("reference", "cpu", "cuda")
-OPS = ("conv2d", "pool2d", "convpool2d", "leakyconvpool2d", "linear", "leaky", "adam")
+OPS = ("conv2d", "pool2d", "convpool2d", "leakyconvpool2d", "linear", "leakylinear", "leaky", "adam")
+FUSING = ("leakyconvpool2d", "leakylinear")  # ops with neurons inside
 
 
 class Backend(NamedTuple):
@@ -21,6 +22,7 @@ class Backend(NamedTuple):
     convpool2d: ModuleType
     leakyconvpool2d: Any  # no module where neurons are not fused
     linear: ModuleType
+    leakylinear: Any  # the same
     leaky: ModuleType
     adam: ModuleType
 
@@ -51,6 +53,6 @@ def load(name: str) -> Backend:
 
 
 def _module(op: str, name: str) -> Any:
-    if op == "leakyconvpool2d" and name == "cuda":  # there the neurons' launch is one more, and no memory is short
+    if op in FUSING and name == "cuda":  # there the neurons' launch is one more, and no memory is short
         return None
     return importlib.import_module(f"npsnn.{op}.{name}")

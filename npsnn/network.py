@@ -183,7 +183,8 @@ class Sequential:
         lowest = 0 if input_grad or state_grad else self._lowest_with_params()
         up = tiles.Upstream(dy, dmem, tuple(self._checked_dstate(tape, dstate)), lowest, input_grad)
         if tape.x is not None:
-            nonfinite.backward(tape.layers, tape.run, tape.x, tape.before, up)
+            wanted = 0 if input_grad or state_grad else self._layer_at(lowest)
+            nonfinite.backward(tape.layers, tape.run, tape.x, tape.before, up, wanted)
         parts: list[tiles.Gradients] = [tiles.Gradients({}, None, ())] * len(tape.chunks)
 
         def work(begin: int, end: int) -> None:
@@ -442,6 +443,10 @@ class Sequential:
     def _lowest_with_params(self) -> int:
         """The lowest item that has parameters: backward need not go below it."""
         return next((k for k, (_, layer) in enumerate(self._items) if layer.param_shapes()), len(self._items))
+
+    def _layer_at(self, item: int) -> int:
+        """The layer under whose index that item is; of no item, the number of layers."""
+        return self._items[item][0] if item < len(self._items) else len(self.layers)
 
 
 def _dtype(value: Any) -> np.dtype[Any]:

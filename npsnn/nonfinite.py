@@ -14,7 +14,6 @@ import numpy as np
 from npsnn import walk
 from npsnn._check import Array
 from npsnn.layer import where
-from npsnn.neuron import Remembers
 from npsnn.tiles import Membranes, Run, Upstream
 
 Place = tuple[int, ...]  # what comes first is smallest
@@ -57,12 +56,10 @@ def forward(layers: walk.Layers, run: Run, x: Array, before: Membranes) -> None:
     _report(found)
 
 
-def backward(layers: walk.Layers, run: Run, x: Array, before: Membranes, up: Upstream) -> None:
-    """Look at the gradient of every output and membrane, as far down as gradients are wanted; as `forward`."""
-    if up.lowest == len(run.items):
+def backward(layers: walk.Layers, run: Run, x: Array, before: Membranes, up: Upstream, lowest: int) -> None:
+    """Look at the gradient of every output and membrane, down to that of the layer `lowest`; as `forward`."""
+    if lowest == len(layers):
         return
-    i, layer = run.items[up.lowest]
-    lowest = 0 if up.input_grad else layer.neurons_at(i) if isinstance(layer, Remembers) else i
     found: list[Found] = []
     with np.errstate(all="ignore"):
         for begin, end in run.cuts.samples:

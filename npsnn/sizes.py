@@ -11,7 +11,7 @@ from npsnn.backends import Backend
 from npsnn.layer import Layer, Shape, where
 from npsnn.layers import Flatten
 from npsnn.neuron import Leaky
-from npsnn.pairs import LeakyConvPool2d
+from npsnn.pairs import LeakyConvPool2d, LeakyLinear
 from npsnn.parameters import FlatParams
 
 
@@ -23,11 +23,12 @@ def summary(
     shape = (1, 1, *(_check.whole(n, "input_shape") for n in input_shape))
     kind, spikes = dtype, tiles.spikes_dtype(ops, dtype)
     rows = [("layer", "output shape", "parameters", "tape bytes")]
-    total, fused = 0, [i for i, layer in items if isinstance(layer, LeakyConvPool2d)]
+    total, fused = 0, {i: layer for i, layer in items if isinstance(layer, LeakyConvPool2d | LeakyLinear)}
+    firing = [layer.neurons_at(i) for i, layer in fused.items()]
     for i, layer in enumerate(layers):
         kept = layer.cache_bytes(shape, T, dtype if isinstance(layer, Leaky) else kind)
-        if i in fused or i + 1 in fused:  # of the neurons the currents are kept, and no spikes
-            kept = 0 if i in fused else math.prod(shape) * dtype.itemsize
+        if i in fused or i in firing:  # of the neurons the currents are kept, and no spikes
+            kept = math.prod(shape) * dtype.itemsize if i in firing else 0
         kind = spikes if isinstance(layer, Leaky) else kind if isinstance(layer, Flatten) else dtype
         shape = layer.out_shape(shape, where(layers, i))
         shape = (T, *shape[1:]) if isinstance(layer, Leaky) else shape

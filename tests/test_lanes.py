@@ -76,6 +76,11 @@ def _list_labelled(*args):
 
 
 @jit
+def _fetch(*args):
+    _lanes.fetch(*args)
+
+
+@jit
 def _copy(*args):
     _lanes.copy(*args)
 
@@ -372,6 +377,15 @@ def test_list_nonzero(dtype):
             k = list_nonzero(numbers, 5, terms, 7, 3, listed, 2)
             assert listed[:k].tolist() == [-1, -1, *expected]
     assert _list_nonzero(numbers, 5, -3, 0, 1, listed, 2) == _lanes._list_nonzero(numbers, 5, -3, 0, 1, listed, 2) == 2
+
+
+def test_fetch_changes_nothing_and_may_ask_for_what_is_not_there():
+    numbers = Drawing("float32").table
+    before = numbers.copy()
+    for fetch in (_lanes._fetch, _fetch):
+        for at, count in ((0, len(numbers)), (5, 0), (len(numbers), 10**6)):
+            fetch(numbers, at, count)
+    np.testing.assert_array_equal(numbers, before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -37,8 +37,9 @@ from npsnn.conv2d.image import (
     weights_of_rows,
 )
 from npsnn.convpool2d.image import choose, list_routed, pixels_of, pooled_shape, windows
+from npsnn.leaky.inside import Neurons
 from npsnn.leaky.reference import clip01
-from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Neurons, Pair
+from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Pair
 from npsnn.leakyconvpool2d.trains import (
     STEPS,
     bias_gradient,

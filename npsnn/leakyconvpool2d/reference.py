@@ -18,24 +18,12 @@ import numpy as np
 
 from npsnn.conv2d.reference import Conv2dCache
 from npsnn.convpool2d.reference import ConvPool2dCache, convpool2d_backward, convpool2d_forward
-from npsnn.leaky.reference import leaky_backward, leaky_forward
+from npsnn.leaky.inside import Neurons, fire
+from npsnn.leaky.reference import leaky_backward
 from npsnn.pool2d.reference import MaxPool2dCache
-from npsnn.surrogate import Surrogate
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
-
-
-class Neurons(NamedTuple):
-    """The neurons, and what they were given."""
-
-    I: Array  # (T, B, C, H, W), or (1, B, C, H, W)
-    beta: Array  # broadcasts against (C, H, W), as given, not clipped
-    theta: Array  # broadcasts against (C, H, W)
-    U_before: Array  # (B, C, H, W)  U[-1]
-    num_steps: int
-    sigma: Surrogate
-    reset_mechanism: str
 
 
 class LeakyConvPool2dCache(NamedTuple):
@@ -60,7 +48,7 @@ def leakyconvpool2d_forward(
     >>> Y.ravel(), U_after.item()
     (array([0.5, 2.5, 0.5]), -0.4375)
     """
-    S, leaky = _fire(neurons)
+    S, leaky = fire(neurons)
     Y, cache = convpool2d_forward(_images(S), W, b, stride=stride, padding=padding, pool=pool)
     return (
         Y.reshape(*S.shape[:2], *Y.shape[1:]),
@@ -84,7 +72,7 @@ def leakyconvpool2d_backward(
     >>> dI.ravel(), dW.item(), db, dU_before.item()
     (array([3.5, 3. , 2. ]), 1.0, array([3.]), 1.75)
     """
-    S, leaky = _fire(cache.neurons)
+    S, leaky = fire(cache.neurons)
     # Y = maxpool(conv(S)); so:
     pair = ConvPool2dCache(Conv2dCache(_images(S), cache.stride, cache.padding), cache.pool)
     dS, dW, db = convpool2d_backward(_images(dY), pair, W, bias=bias)
@@ -97,11 +85,6 @@ def leakyconvpool2d_backward(
     # S = leaky(I); so:
     dI, _, _, dU_before = leaky_backward(dS.reshape(S.shape), dU, leaky, constants=False)
     return dI, dW, db, dU_before
-
-
-def _fire(neurons: Neurons) -> tuple[Array, Any]:
-    I, beta, theta, U_before, num_steps, sigma, reset_mechanism = neurons
-    return leaky_forward(I, beta, theta, U_before, num_steps=num_steps, sigma=sigma, reset_mechanism=reset_mechanism)
 
 
 def _images(x: Array) -> Array:

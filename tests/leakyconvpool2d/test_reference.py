@@ -5,8 +5,9 @@ import pytest
 
 from npsnn import surrogate
 from npsnn.convpool2d.reference import convpool2d_backward, convpool2d_forward
+from npsnn.leaky.inside import Neurons
 from npsnn.leaky.reference import leaky_backward, leaky_forward
-from npsnn.leakyconvpool2d.reference import Neurons, leakyconvpool2d_backward, leakyconvpool2d_forward
+from npsnn.leakyconvpool2d.reference import leakyconvpool2d_backward, leakyconvpool2d_forward
 
 MP2 = ((2, 2), (2, 2), (0, 0))
 # T, static, B, C, H, W, O, kernel, stride, padding, pool (kernel, stride, padding)

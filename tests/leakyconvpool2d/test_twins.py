@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from npsnn import surrogate
+from npsnn.leaky.inside import Neurons
 from npsnn.leakyconvpool2d import reference
-from npsnn.leakyconvpool2d.reference import Neurons
 from tests.twins import drawn, near, same_bits, same_for_any_number_of_threads, same_signatures, unchanged
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")

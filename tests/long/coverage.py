@@ -21,7 +21,8 @@ LEAST = 97.0  # per cent of lines
 
 PLAIN = [  # what looks into kernels, and is quick without the compiler
     "tests/adam", "tests/conv2d", "tests/convpool2d", "tests/functional", "tests/leaky", "tests/leakyconvpool2d",
-    "tests/linear", "tests/pool2d", "tests/test_lanes.py", "tests/test_surrogate.py", "tests/test_fused.py",
+    "tests/leakylinear", "tests/linear", "tests/pool2d", "tests/test_lanes.py", "tests/test_surrogate.py",
+    "tests/test_fused.py",
 ]  # fmt: skip
 # Minutes, and nothing in them that the other tests do not reach.
 SLOW = ["tests/peers", "tests/conv2d", "tests/convpool2d", "tests/leakyconvpool2d"]

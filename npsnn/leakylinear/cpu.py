@@ -1,0 +1,170 @@
+"""As reference.py; what differs follows.
+
+- A sample goes through all of its steps before the next one; backward, its membranes and spikes are computed again.
+  Its spikes, and the gradients that come back to them, are one sample's arrays. Only Y and dI are written.
+- A step of the neurons is leaky's, rows of the dense layer are linear's, and so are their orders of sums, but for the
+  order of the rows in (D3) and (D4): a sample's steps ascending, within ROWS of them, then their partial sums, then
+  samples, then groups of samples.
+- A thread owns groups of samples, of about GROUP rows. Memory: for each that is worked, three arrays (T, K); dW once
+  for every group, and so the outputs should be few.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from npsnn import _buffers
+from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
+from npsnn._lanes import RESETS, ROUND, as_many_as_fit, charge, copy, credit, fetch, padded_lanes, row_of
+from npsnn._threads import parts
+from npsnn.leaky.inside import Neurons
+from npsnn.leaky.reference import clip01
+from npsnn.leakylinear.reference import LeakyLinearCache
+from npsnn.linear.rows import (
+    BLOCK,
+    SPARSE_COLUMNS,
+    SPREAD,
+    are_few,
+    bias_gradient,
+    columns_of_all,
+    columns_of_few,
+    padded,
+    products,
+    products_room,
+)
+from npsnn.surrogate import Formula
+
+Array = np.ndarray[Any, Any]
+
+GROUP = 512
+
+
+@chunked_jit
+def _forward(begin, end, I, beta, theta, U, rows, L, row, tile, b, Y, reset):  # type: ignore[no-untyped-def]
+    """U comes in as U_before."""
+    (B, K), M, T = U.shape, len(b), len(Y) // (len(U) * len(b))
+    step = B * K if len(I) > B * K else 0
+    S, y, room = np.empty((T, K), np.bool_), np.empty((T, M), U.dtype), products_room(rows, K, L, tile)
+    for n in range(begin, end):
+        for t in range(T):
+            if step > 0 and t + 2 < T:
+                fetch(I, (t + 2) * step + n * K, K)
+            charge(reset, U[n], 0, I, t * step + n * K, beta, theta, 0, U[n], 0, S[t], 0, K)
+        products(S, 0, T, rows, L, row, tile, b, y, room)
+        for t in range(T):
+            copy(y[t], 0, M, Y, (t * B + n) * M)
+
+
+@lru_cache
+def _backward_kernel(formula: Formula) -> Kernel:
+    """The backward kernel with one surrogate's formula compiled in."""
+    sigma = register_jitable(formula)
+
+    @register_jitable
+    @variant_of(formula)
+    def slopes(U, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
+        for k in range(len(U)):
+            slope[k] = sigma(U[k] - theta[k], one, a, b)
+
+    @chunked_jit
+    @variant_of(formula)
+    def backward(  # type: ignore[no-untyped-def]
+        begin, end, group, dY, dU_after, I, beta, theta, U_before, rows, R, in_row, in_tile, columns, dI, dW, db,
+        dU_before, reset, static, a, b,
+    ):  # fmt: skip
+        (B, K), one, M, T = U_before.shape, rows.dtype.type(1), db.shape[1], len(dY) // (len(U_before) * db.shape[1])
+        step = 0 if static else B * K
+        U, S, dS = np.empty((T + 1) * K, rows.dtype), np.empty((T, K), np.bool_), np.empty((T, K), rows.dtype)
+        dU, slope, none = np.empty(K, U.dtype), np.empty(K, U.dtype), np.zeros(K, U.dtype)
+        dy, dW_n, db_n = np.empty((T, M), U.dtype), np.empty((M, K), U.dtype), np.empty(M, U.dtype)
+        room = products_room(rows, M, R, in_tile)
+        for chunk in range(begin, end):
+            dW[chunk], db[chunk] = 0, 0
+            for n in range(chunk * group, min((chunk + 1) * group, B)):
+                copy(U_before[n], 0, K, U, 0)
+                for t in range(T):
+                    if step > 0 and t + 2 < T:
+                        fetch(I, (t + 2) * step + n * K, K)
+                    charge(reset, U, t * K, I, t * step + n * K, beta, theta, 0, U, (t + 1) * K, S[t], 0, K)
+                    copy(dY, (t * B + n) * M, M, dy[t], 0)
+                products(dy, 0, T, rows, R, in_row, in_tile, none, dS, room)
+                for k in range(K):
+                    dU[k] = 0
+                    if static:
+                        dI[n * K + k] = 0
+                for t in range(T - 1, -1, -1):
+                    if step > 0 and t > 0:
+                        fetch(dI, (t - 1) * step + n * K, K)
+                    slopes(U[(t + 1) * K : (t + 2) * K], theta, one, a, b, slope)
+                    dmem, at = dU_after[n] if t == T - 1 else none, t * step + n * K
+                    credit(reset, static, dS[t], 0, slope, dmem, 0, U, (t + 1) * K, beta, theta, dU, 0, dI, at, K)
+                # (L10): no spike left from U[-1]
+                credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, K)
+                _columns(dy, S, columns, dW_n)
+                _add(dW_n.reshape(-1), dW[chunk].reshape(-1))
+                bias_gradient(dy, db_n)
+                _add(db_n, db[chunk])
+
+    return backward
+
+
+@register_jitable
+def _columns(dy, S, columns, dW):  # type: ignore[no-untyped-def]
+    """(D3) of one sample."""
+    (M, K), (L, row, tile) = dW.shape, columns
+    if M > ROUND and are_few(S, 0, len(S), SPARSE_COLUMNS):
+        for first in range(0, K, BLOCK):
+            columns_of_few(dy, S, first, min(first + BLOCK, K), L, row, dW)
+    else:
+        columns_of_all(dy, S, 0, K, tile, dW)
+
+
+@register_jitable
+def _add(part, total):  # type: ignore[no-untyped-def]
+    for k in range(len(part)):
+        total[k] += part[k]
+
+
+def leakylinear_forward(neurons: Neurons, W: Array, b: Array | None) -> tuple[Array, Array, LeakyLinearCache]:
+    """As reference.leakylinear_forward."""
+    B, bias = len(neurons.U_before), np.zeros(len(W), W.dtype) if b is None else b
+    Y = _buffers.empty((neurons.num_steps, B, len(W)), W.dtype)
+    U = np.array(neurons.U_before, order="C")
+    _forward(B, *_constants(neurons), U, *padded(W.T), bias, Y.reshape(-1), RESETS[neurons.reset_mechanism])
+    return Y, U, LeakyLinearCache(neurons)
+
+
+def leakylinear_backward(
+    dY: Array, dU_after: Array | None, cache: LeakyLinearCache, W: Array, *, bias: bool = True
+) -> tuple[Array, Array, Array | None, Array]:
+    """As reference.leakylinear_backward."""
+    neurons, (M, K) = cache.neurons, W.shape
+    U_before, sigma, B, T = neurons.U_before, neurons.sigma, len(neurons.U_before), neurons.num_steps
+    group, L = max(1, GROUP // T), padded_lanes(M)
+    chunks, static = parts(B, group), len(neurons.I) == 1 and T != 1
+    dI, dU_before = _buffers.empty(neurons.I.shape, W.dtype), np.empty(U_before.shape, W.dtype)
+    dW, db = np.empty((chunks, M, K), W.dtype), np.empty((chunks, M), W.dtype)
+    dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else np.ascontiguousarray(dU_after)
+    columns = (L, row_of(L), as_many_as_fit(SPREAD, W.itemsize, 20, M))
+    _backward_kernel(sigma.formula)(
+        chunks, group, np.ascontiguousarray(dY).reshape(-1), dU, *_constants(neurons), np.ascontiguousarray(U_before),
+        *padded(W), columns, dI.reshape(-1), dW, db, dU_before, RESETS[neurons.reset_mechanism], static,
+        *sigma.constants(W.dtype)[1:],
+    )  # fmt: skip
+    return dI, _ordered_sum(dW), _ordered_sum(db) if bias else None, dU_before
+
+
+def _ordered_sum(parts: Array) -> Array:
+    """The sum over the first axis, ascending."""
+    total: Array = parts[0].copy()
+    for part in parts[1:]:
+        total += part
+    return total
+
+
+def _constants(neurons: Neurons) -> tuple[Array, Array, Array]:
+    """I as one row, and beta^ and theta of one sample's K neurons."""
+    shape = neurons.I.shape[2:]
+    beta, theta = (np.array(np.broadcast_to(c, shape)) for c in (clip01(neurons.beta), neurons.theta))
+    return np.ascontiguousarray(neurons.I).reshape(-1), beta, theta
