@@ -1,8 +1,8 @@
 """(K3) of spikes over many steps at once, by the trains that neurons fire: for cpu.py.
 
 Neurons that fire at the same steps have the same train. A static input's have few: a train depends on one current, and
-of the tutorial's first 1,728 neurons some 300 fire, 32 trains among them. What a pixel's delta adds to a weight is the sum
-over the steps of the neuron's train,
+of the tutorial's first 1,728 neurons some 300 fire, 32 trains among them. What a pixel's delta adds to a weight is the
+sum over the steps of the neuron's train,
 
     dW[o, c, i, j] = sum over (y, x) of H[(y, x), train of (c, y sh + i, x sw + j), o]
     H[(y, x), train, o] = sum over t in train of dC[t, o, y, x]
