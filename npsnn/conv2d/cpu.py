@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit
-from npsnn._lanes import aligned, aligned_zeros
+from npsnn._lanes import ROUND, add_piece, aligned, aligned_zeros, copy
 from npsnn._memory import CHANNELS_LAST, empty
 from npsnn._threads import parts
 from npsnn.conv2d.image import (
@@ -53,8 +53,7 @@ def _forward(begin, end, size, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
         for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             convolve(X[n], Wt, b, s, room)
             for pixel in range(pixels):
-                for o in range(O):
-                    Y[n, pixel * O + o] = room.rows[pixel * s.L + o]
+                copy(room.rows, pixel * s.L, O, Y[n], pixel * O)
 
 
 @chunked_jit
@@ -63,16 +62,16 @@ def _backward(begin, end, size, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-u
     for chunk in range(begin, end):
         db[chunk] = 0
         room = scratch(X, Wr, s, H_out * s.seen[1] + s.kernel[1] - 1)
-        padded, total = aligned(Wr, len(room.image) + s.R), np.empty(O, Wr.dtype)
+        padded, total = aligned(Wr, len(room.image) + s.R), np.empty(s.L, Wr.dtype)
         for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             total[:] = 0
             for y in range(H_out):
                 at, q = (y * s.seen[1] + s.kernel[1] - 1) * s.L, y * W_out * O
                 for x in range(W_out):
-                    for o in range(O):
-                        room.rows[at + x * wide + o] = dY[n, q + x * O + o]
-                        total[o] += dY[n, q + x * O + o]
-            add_to(total, db[chunk])  # (K4)
+                    copy(dY[n], q + x * O, O, room.rows, at + x * wide)
+                    for lane in range(0, s.L, ROUND * len(s.row)):
+                        add_piece(s.row, dY[n], q + x * O + lane, O - lane, total, lane)
+            add_to(total[:O], db[chunk])  # (K4)
             weight_gradient(X[n], s, room, dWt[chunk])
             if len(dX) > 0:
                 input_gradient(Wr, s, room, padded)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
-from npsnn._lanes import RESETS, SUBTRACT, ZERO, charge, credit
+from npsnn._lanes import RESETS, SUBTRACT, ZERO, charge, credit, fetch
 from npsnn._memory import Order, empty, order_of, rows
 from npsnn._threads import parts
 from npsnn.leaky.reference import LeakyCache, clip01, sum_to_shape
@@ -40,6 +40,10 @@ def _forward(begin, end, I, beta, theta, U_before, U, S, reset):  # type: ignore
         count = min(BLOCK, M - m)
         for t in range(T):
             now, u = t * M + m if moving else m, t * M + m
+            if t + 1 < T:
+                fetch(U, u + M, count)
+                if moving:
+                    fetch(I, now + M, count)
             # (L1), (L2), (L3)
             if t == 0:
                 charge(reset, U_before, m, I, now, beta, theta, m, U, u, S, u, count)
@@ -117,6 +121,8 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
             if static:
                 dI[0, mine] = 0
             for t in range(len(U) - 1, -2, -1):
+                if t > 0:
+                    _fetch(t - 1, mine, dS, U, dI, static)
                 slopes(t, mine, U, U_before, theta, recorded, a, b, slope)
                 _few_terms(t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU)
 
@@ -141,6 +147,17 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
                 )  # fmt: skip
 
     return few_terms, every_term
+
+
+@register_jitable
+def _fetch(t, mine, dS, U, dI, static):  # type: ignore[no-untyped-def]
+    """Ask for what the next step, t, reads and writes of a block."""
+    at, count = t * U.shape[1] + mine.start, mine.stop - mine.start
+    fetch(U.reshape(-1), at, count)
+    if dS.shape[0] > 0:
+        fetch(dS.reshape(-1), at, count)
+    if not static:
+        fetch(dI.reshape(-1), at, count)
 
 
 @register_jitable
