@@ -40,10 +40,6 @@ def _forward(begin, end, I, beta, theta, U_before, U, S, reset):  # type: ignore
         count = min(BLOCK, M - m)
         for t in range(T):
             now, u = t * M + m if moving else m, t * M + m
-            if t + 1 < T:
-                fetch(U, u + M, count)
-                if moving:
-                    fetch(I, now + M, count)
             # (L1), (L2), (L3)
             if t == 0:
                 charge(reset, U_before, m, I, now, beta, theta, m, U, u, S, u, count)

@@ -92,7 +92,8 @@ def test_spikes_have_the_networks_dtype():
     assert theirs[1].beta.item() == 0.8999999761581421
     with pytest.raises(RuntimeError, match="dtype"):
         torch.nn.Sequential(theirs, torch.nn.Linear(3, 2).double())(x)
-    ours = npsnn.Sequential(npsnn.Linear(2, 3), npsnn.Leaky(0.9), npsnn.Linear(3, 2), npsnn.Leaky(0.9), dtype="float64")
+    layers = npsnn.Linear(2, 3), npsnn.Leaky(0.9), npsnn.Linear(3, 2), npsnn.Leaky(0.9)
+    ours = npsnn.Sequential(*layers, dtype="float64", backend="reference")
     spk_rec, mem_rec, tape = ours.forward(x.numpy(), num_steps=2)
     assert spk_rec.dtype == mem_rec.dtype == np.float64
     assert tape.chunks[0].blocks[0].caches[0].beta == 0.9
