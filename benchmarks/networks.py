@@ -68,20 +68,23 @@ LIVELY = 0.85, 0.6  # this share of a layer's currents lies below this: it fires
 
 
 def build(network: Network, backend: str = "cpu") -> npsnn.Sequential:
-    """The network with PyTorch's weights for seed 0, each layer's scaled until its neurons fire."""
+    """The network with PyTorch's weights for seed 0, each layer's scaled until its neurons fire.
+
+    The law does the scaling: nothing is compiled here that a training step does not need.
+    """
     net = npsnn.Sequential(*network.layers(), backend=backend, seed=0)
     x = batch(network)[0]
     y = x[None, :8] if network.static else x[:, :8]
     for i, layer in enumerate(net.layers):
         params = {name: net.params[f"{i}.{name}"] for name in layer.param_shapes()}
         if isinstance(layer, npsnn.Leaky):
-            y = layer.forward(y, params, num_steps=network.num_steps, backend=backend)[0]
+            y = layer.forward(y, params, num_steps=network.num_steps)[0]
             continue
         if params:
-            below = float(np.quantile(layer.forward(y, params, backend=backend)[0], LIVELY[0]))
+            below = float(np.quantile(layer.forward(y, params)[0], LIVELY[0]))
             for value in params.values():
                 value *= np.float32(LIVELY[1] / below)
-        y = layer.forward(y, params, backend=backend)[0]
+        y = layer.forward(y, params)[0]
     return net
 
 
