@@ -73,7 +73,7 @@ def _backward(begin, end, size, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-u
                         add_piece(s.row, dY[n], q + x * O + lane, O - lane, total, lane)
             add_to(total[:O], db[chunk])  # (K4)
             weight_gradient(X[n], s, room, dWt[chunk])
-            if len(dX) > 0:
+            if dX is not None:
                 input_gradient(Wr, s, room, padded)
                 cut_out(padded, s, dX[n])
 
@@ -95,8 +95,9 @@ def conv2d_backward(
     X, s = cache.X, sizes(cache.X.shape[1:], W, cache.stride, cache.padding)
     chunks = parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
-    dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
+    dX = empty(X.shape, W.dtype, CHANNELS_LAST) if input_grad else None
     Wr, s = rows_of_inputs(W, s.R), for_backward(s, input_grad, listed=False)
-    _backward(chunks, CHUNK, flat(dY), flat(X), Wr, flat(dX), dWt, db, s)  # (K3) to (K6)
+    into = None if dX is None else flat(dX)
+    _backward(chunks, CHUNK, flat(dY), flat(X), Wr, into, dWt, db, s)  # (K3) to (K6)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
-    return dX if input_grad else None, dW, ordered_sum(db) if bias else None
+    return dX, dW, ordered_sum(db) if bias else None

@@ -65,7 +65,7 @@ def _backward(begin, end, size, dY, place, X, stairs, dX, dWt, db, s, pool, pool
             route(dY[n], place[n], s, pool, pooled, room.rows, total)
             add_to(total, db[chunk])
             weight_gradient(X[n], s, room, dWt[chunk])
-            if len(dX) > 0:
+            if dX is not None:
                 list_routed(dY[n], place[n], s, seen_by, room)
                 input_gradient_of_listed(stairs, s, room, padded)
                 cut_out(padded, s, dX[n])
@@ -91,9 +91,10 @@ def convpool2d_backward(
     (X, stride, padding), (place, _, *pool) = cache
     s, chunks = sizes(X.shape[1:], W, stride, padding), parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
-    dX = empty(X.shape if input_grad else (0, *X.shape[1:]), W.dtype, CHANNELS_LAST)
+    dX = empty(X.shape, W.dtype, CHANNELS_LAST) if input_grad else None
     stairs, pooled = stairs_of_inputs(W, s), dY.shape[2:]
     s = for_backward(s, input_grad, listed=True)
-    _backward(chunks, CHUNK, flat(dY), flat(place), flat(X), stairs, flat(dX), dWt, db, s, tuple(pool), pooled)
+    into = None if dX is None else flat(dX)
+    _backward(chunks, CHUNK, flat(dY), flat(place), flat(X), stairs, into, dWt, db, s, tuple(pool), pooled)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
-    return dX if input_grad else None, dW, ordered_sum(db) if bias else None
+    return dX, dW, ordered_sum(db) if bias else None

@@ -31,6 +31,7 @@ from npsnn.linear.rows import (
     columns_of_few,
     padded,
     products,
+    products_of_all,
     products_room,
 )
 from npsnn.surrogate import Formula
@@ -70,7 +71,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
     @chunked_jit
     @variant_of(formula)
     def backward(  # type: ignore[no-untyped-def]
-        begin, end, group, dY, dU_after, I, beta, theta, U_before, rows, R, in_row, in_tile, columns, dI, dW, db,
+        begin, end, group, dY, dU_after, I, beta, theta, U_before, rows, R, in_row, in_tile, L, row, tile, dI, dW, db,
         dU_before, reset, static, a, b,
     ):  # fmt: skip
         (B, K), one, M, T = U_before.shape, rows.dtype.type(1), db.shape[1], len(dY) // (len(U_before) * db.shape[1])
@@ -88,7 +89,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                         fetch(I, (t + 2) * step + n * K, K)
                     charge(reset, U, t * K, I, t * step + n * K, beta, theta, 0, U, (t + 1) * K, S[t], 0, K)
                     copy(dY, (t * B + n) * M, M, dy[t], 0)
-                products(dy, 0, T, rows, R, in_row, in_tile, none, dS, room)
+                products_of_all(dy, 0, T, rows, R, in_row, in_tile, none, dS, room)
                 for k in range(K):
                     dU[k] = 0
                     if static:
@@ -101,7 +102,7 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     credit(reset, static, dS[t], 0, slope, dmem, 0, U, (t + 1) * K, beta, theta, dU, 0, dI, at, K)
                 # (L10): no spike left from U[-1]
                 credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, K)
-                _columns(dy, S, columns, dW_n)
+                _columns(dy, S, L, row, tile, dW_n)
                 _add(dW_n.reshape(-1), dW[chunk].reshape(-1))
                 bias_gradient(dy, db_n)
                 _add(db_n, db[chunk])
@@ -110,10 +111,12 @@ def _backward_kernel(formula: Formula) -> Kernel:
 
 
 @register_jitable
-def _columns(dy, S, columns, dW):  # type: ignore[no-untyped-def]
-    """(D3) of one sample."""
-    (M, K), (L, row, tile) = dW.shape, columns
-    if M > ROUND and are_few(S, 0, len(S), SPARSE_COLUMNS):
+def _columns(dy, S, L, row, tile, dW):  # type: ignore[no-untyped-def]
+    """(D3) of one sample; no row: few outputs, for which a list never pays, and whose kernel is compiled without."""
+    K = dW.shape[1]
+    if row is None:
+        columns_of_all(dy, S, 0, K, tile, dW)
+    elif are_few(S, 0, len(S), SPARSE_COLUMNS):
         for first in range(0, K, BLOCK):
             columns_of_few(dy, S, first, min(first + BLOCK, K), L, row, dW)
     else:
@@ -146,10 +149,10 @@ def leakylinear_backward(
     dI, dU_before = _buffers.empty(neurons.I.shape, W.dtype), np.empty(U_before.shape, W.dtype)
     dW, db = np.empty((chunks, M, K), W.dtype), np.empty((chunks, M), W.dtype)
     dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else np.ascontiguousarray(dU_after)
-    columns = (L, row_of(L), as_many_as_fit(SPREAD, W.itemsize, 20, M))
+    columns = L, row_of(L) if M > ROUND else None, as_many_as_fit(SPREAD, W.itemsize, 20, M)
     _backward_kernel(sigma.formula)(
         chunks, group, np.ascontiguousarray(dY).reshape(-1), dU, *_constants(neurons), np.ascontiguousarray(U_before),
-        *padded(W), columns, dI.reshape(-1), dW, db, dU_before, RESETS[neurons.reset_mechanism], static,
+        *padded(W), *columns, dI.reshape(-1), dW, db, dU_before, RESETS[neurons.reset_mechanism], static,
         *sigma.constants(W.dtype)[1:],
     )  # fmt: skip
     return dI, _ordered_sum(dW), _ordered_sum(db) if bias else None, dU_before

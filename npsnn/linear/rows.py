@@ -60,19 +60,27 @@ def products_room(rows, K, L, tile):  # type: ignore[no-untyped-def]
 @register_jitable
 def products(X, first, last, rows, L, row, tile, b, Y, room):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k], n from `first` to `last`: (D1), and (D2) without a bias."""
-    K, together, (total, x, listed) = X.shape[1], len(tile), room
-    few = are_few(X, first, last, SPARSE)
+    if are_few(X, first, last, SPARSE):
+        total, _, listed = room
+        for n in range(first, last):
+            total[:L] = 0
+            _products_of_few(X[n], rows, L, row, listed, total[:L])
+            _put_sum(total[:L], b, Y[n])
+    else:
+        products_of_all(X, first, last, rows, L, row, tile, b, Y, room)
+
+
+@register_jitable
+def products_of_all(X, first, last, rows, L, row, tile, b, Y, room):  # type: ignore[no-untyped-def]
+    """The same, of any numbers."""
+    K, together, (total, x, _) = X.shape[1], len(tile), room
     for n in range(first, last, together):
         count = min(together, last - n)
         total[:] = 0
-        if few:
-            for p in range(count):
-                _products_of_few(X[n + p], rows, L, row, listed, total[p * L : (p + 1) * L])
-        else:
-            for p in range(count):
-                _put(X[n + p], x[p * K : (p + 1) * K])
-            for lane in range(0, L, ROUND * len(row)):
-                add_tile(tile, row, x, 0, K, 1, rows, lane, L, K, total, lane, L)
+        for p in range(count):
+            _put(X[n + p], x[p * K : (p + 1) * K])
+        for lane in range(0, L, ROUND * len(row)):
+            add_tile(tile, row, x, 0, K, 1, rows, lane, L, K, total, lane, L)
         for p in range(count):
             _put_sum(total[p * L : (p + 1) * L], b, Y[n + p])
 
