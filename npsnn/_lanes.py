@@ -182,7 +182,7 @@ def _copy(source, first, count, out, at):  # type: ignore[no-untyped-def]
 
 
 def _fetch(numbers, at, count):  # type: ignore[no-untyped-def]
-    pass
+    """Only compiled code can ask."""
 
 
 def _list_nonzero(numbers, at, terms, first, step, listed, k):  # type: ignore[no-untyped-def]

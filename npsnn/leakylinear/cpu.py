@@ -25,6 +25,7 @@ from npsnn.linear.rows import (
     BLOCK,
     SPARSE_COLUMNS,
     SPREAD,
+    add_to,
     are_few,
     bias_gradient,
     columns_of_all,
@@ -103,9 +104,9 @@ def _backward_kernel(formula: Formula) -> Kernel:
                 # (L10): no spike left from U[-1]
                 credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, K)
                 _columns(dy, S, L, row, tile, dW_n)
-                _add(dW_n.reshape(-1), dW[chunk].reshape(-1))
+                add_to(dW_n.reshape(-1), dW[chunk].reshape(-1))
                 bias_gradient(dy, db_n)
-                _add(db_n, db[chunk])
+                add_to(db_n, db[chunk])
 
     return backward
 
@@ -121,12 +122,6 @@ def _columns(dy, S, L, row, tile, dW):  # type: ignore[no-untyped-def]
             columns_of_few(dy, S, first, min(first + BLOCK, K), L, row, dW)
     else:
         columns_of_all(dy, S, 0, K, tile, dW)
-
-
-@register_jitable
-def _add(part, total):  # type: ignore[no-untyped-def]
-    for k in range(len(part)):
-        total[k] += part[k]
 
 
 def leakylinear_forward(neurons: Neurons, W: Array, b: Array | None) -> tuple[Array, Array, LeakyLinearCache]:

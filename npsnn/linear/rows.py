@@ -139,11 +139,12 @@ def columns_of_all(dY, X, begin, end, tile, dW):  # type: ignore[no-untyped-def]
                     at = m * BLOCK + lane
                     add_tile(ONE, SPREAD, deltas, start * M + m, 0, M, x, lane, BLOCK, terms, part, at, 0)
             for m in range(M):
-                _add(part[m * BLOCK : m * BLOCK + width], dW[m, first : first + width])
+                add_to(part[m * BLOCK : m * BLOCK + width], dW[m, first : first + width])
 
 
 @register_jitable
-def _add(part, total):  # type: ignore[no-untyped-def]
+def add_to(part, total):  # type: ignore[no-untyped-def]
+    """Total += part."""
     for k in range(len(part)):
         total[k] += part[k]
 
