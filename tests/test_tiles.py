@@ -267,6 +267,21 @@ def test_neurons_that_the_op_is_not_for_are_run_by_themselves(neurons):
     assert len(everything(net, x, T)) > 5
 
 
+def test_constants_a_neuron_follow_the_channels_into_memory():
+    """Before a dense layer, where the channels lie last: beta and threshold of every neuron are its own."""
+    pytest.importorskip("numba")
+    rng, got = np.random.default_rng(0), []
+    beta, theta, x = rng.random((3, 4, 5)), 0.1 + rng.random((3, 1, 1)), rng.standard_normal((7, 2, 2, 9, 11))
+    for backend in ("cpu", "reference"):
+        net = npsnn.Sequential(
+            npsnn.Conv2d(2, 3, 2), npsnn.MaxPool2d(2), npsnn.Leaky(beta, threshold=theta), npsnn.Flatten(),
+            npsnn.Linear(60, 3), npsnn.Leaky(0.5, threshold=0.2), backend=backend, dtype="float64", seed=0,
+        )  # fmt: skip
+        got.append(everything(net, x, None))
+    for ours, law in zip(*got, strict=True):
+        np.testing.assert_allclose(ours, law, rtol=0, atol=1e-12 * np.abs(law).max())
+
+
 def test_a_summary_counts_what_is_kept():
     net, x, T = fused(True)
     rows = [line.split() for line in net.summary(x.shape[1:], T).splitlines()]
