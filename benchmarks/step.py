@@ -1,4 +1,4 @@
-"""One training step of the tutorial's network, batch 128, 50 steps: npsnn's backends and, where installed, snnTorch.
+"""A training step and an inference of the tutorial's network, batch 128, 50 steps: npsnn and, where installed, snnTorch.
 
 All start from the same weights and batch, must agree on the loss before they are timed, and take turns, so that a
 machine that slows down slows all of them (benchmarks/timing.py). Prints medians and the ratio to the first.
@@ -20,7 +20,7 @@ T = 50
 
 
 def npsnn_step(backend, params, x, targets):
-    """(step function returning the loss, name)."""
+    """(step function returning the loss, inference)."""
     run = training.Run(training.Settings(backend=backend))
     run.net.load_state_dict(params)
 
@@ -30,15 +30,22 @@ def npsnn_step(backend, params, x, targets):
         run.optimizer.step(run.net.backward(tape, dspk=dspk))
         return loss
 
-    return step
+    return step, lambda: run.net(x, T)
 
 
 def snntorch_step(params, x, targets):
     """The same of the tutorial's own loop."""
+    import torch
+
     from benchmarks.peer import SnnTorch
 
     peer = SnnTorch(params)
-    return lambda: peer.step(x, targets)
+
+    def infer():
+        with torch.no_grad():
+            peer.spikes(x)
+
+    return lambda: peer.step(x, targets), infer
 
 
 def main():
@@ -64,17 +71,16 @@ def main():
     if installed("snntorch") != "not installed":
         steps["snntorch " + installed("snntorch")] = snntorch_step(params, x, targets)
 
-    losses = {name: step() for name, step in steps.items()}
+    losses = {name: step() for name, (step, _) in steps.items()}
     print("loss of the first step:", {k: round(v, 6) for k, v in losses.items()})
     np.testing.assert_allclose(list(losses.values()), next(iter(losses.values())), rtol=2e-3)
-    times = timing.interleaved(steps, args.rounds)
-    first = median(next(iter(times.values())))
     print(f"npsnn {npsnn.__version__}; median of {args.rounds}, interleaved; min to max")
-    for name, values in times.items():
-        m = median(values)
-        print(
-            f"{name:20} {1000 * m:8.0f} ms   {1000 * min(values):.0f} to {1000 * max(values):.0f}   x {m / first:.2f}"
-        )
+    for what, which in (("train", 0), ("infer", 1)):
+        times = timing.interleaved({name: pair[which] for name, pair in steps.items()}, args.rounds)
+        first = median(next(iter(times.values())))
+        for name, values in times.items():
+            m, least, most = (1000 * t for t in (median(values), min(values), max(values)))
+            print(f"{what} {name:20} {m:8.0f} ms   {least:.0f} to {most:.0f}   x {m / 1000 / first:.2f}")
 
 
 if __name__ == "__main__":
