@@ -1,4 +1,4 @@
-"""A training step and an inference of the tutorial's network, batch 128, 50 steps: npsnn and, where installed, snnTorch.
+"""A training step and an inference of the tutorial's network, batch 128, 50 steps: npsnn, and snnTorch if installed.
 
 All start from the same weights and batch, must agree on the loss before they are timed, and take turns, so that a
 machine that slows down slows all of them (benchmarks/timing.py). Prints medians and the ratio to the first.
