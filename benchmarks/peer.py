@@ -27,11 +27,15 @@ class SnnTorch:
             nn.Conv2d(1, 12, 5), nn.MaxPool2d(2), neuron(), nn.Conv2d(12, 64, 5), nn.MaxPool2d(2), neuron(),
             nn.Flatten(), nn.Linear(1024, 10), neuron(output=True),
         )  # fmt: skip
+        self.load(params)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-2)
+        self.loss_fn = functional.ce_rate_loss()
+
+    def load(self, params):
+        """npsnn's weights."""
         state = {k: torch.from_numpy(np.array(v)) for k, v in params.items()}
         missing = self.net.load_state_dict(state, strict=False).missing_keys
         assert not [k for k in missing if k.endswith(("weight", "bias"))], missing
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-2)
-        self.loss_fn = functional.ce_rate_loss()
 
     def spikes(self, x):
         utils.reset(self.net)

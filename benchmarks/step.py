@@ -1,7 +1,8 @@
 """A training step and an inference of the tutorial's network, batch 128, 50 steps: npsnn, and snnTorch if installed.
 
-All start from the same weights and batch, must agree on the loss before they are timed, and take turns, so that a
-machine that slows down slows all of them (benchmarks/timing.py). Prints medians and the ratio to the first.
+All start from the same weights and batch, before every call, because a step that trains on changes who fires. They must
+agree on the loss before they are timed, and take turns, so that a machine that slows down slows all of them
+(benchmarks/timing.py). Prints medians and the ratio to the first.
 
     python -m benchmarks.step [--rounds 5] [--reference] [--warm-up-steps 20]
 """
@@ -20,9 +21,8 @@ T = 50
 
 
 def npsnn_step(backend, params, x, targets):
-    """(step function returning the loss, inference)."""
+    """(step function returning the loss, inference, what puts the weights back)."""
     run = training.Run(training.Settings(backend=backend))
-    run.net.load_state_dict(params)
 
     def step():
         spk_rec, _, tape = run.net.forward(x, T)
@@ -30,7 +30,7 @@ def npsnn_step(backend, params, x, targets):
         run.optimizer.step(run.net.backward(tape, dspk=dspk))
         return loss
 
-    return step, lambda: run.net(x, T)
+    return step, lambda: run.net(x, T), lambda: run.net.load_state_dict(params)
 
 
 def snntorch_step(params, x, targets):
@@ -45,7 +45,7 @@ def snntorch_step(params, x, targets):
         with torch.no_grad():
             peer.spikes(x)
 
-    return lambda: peer.step(x, targets), infer
+    return lambda: peer.step(x, targets), infer, lambda: peer.load(params)
 
 
 def main():
@@ -71,12 +71,17 @@ def main():
     if installed("snntorch") != "not installed":
         steps["snntorch " + installed("snntorch")] = snntorch_step(params, x, targets)
 
-    losses = {name: step() for name, (step, _) in steps.items()}
+    def restore():
+        for *_, put_back in steps.values():
+            put_back()
+
+    restore()
+    losses = {name: step() for name, (step, *_) in steps.items()}
     print("loss of the first step:", {k: round(v, 6) for k, v in losses.items()})
     np.testing.assert_allclose(list(losses.values()), next(iter(losses.values())), rtol=2e-3)
     print(f"npsnn {npsnn.__version__}; median of {args.rounds}, interleaved; min to max")
     for what, which in (("train", 0), ("infer", 1)):
-        times = timing.interleaved({name: pair[which] for name, pair in steps.items()}, args.rounds)
+        times = timing.interleaved({name: calls[which] for name, calls in steps.items()}, args.rounds, restore)
         first = median(next(iter(times.values())))
         for name, values in times.items():
             m, least, most = (1000 * t for t in (median(values), min(values), max(values)))

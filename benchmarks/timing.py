@@ -10,8 +10,10 @@ from benchmarks.networks import Network
 AGREE = 1e-4  # of the loss, and of the gradients in the Euclidean norm
 
 
-def interleaved(jobs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each job, in turns, so that a machine that slows down slows all of them.
+def interleaved(
+    jobs: dict[str, Callable[[], Any]], rounds: int, before: Callable[[], Any] = lambda: None
+) -> dict[str, list[float]]:
+    """Seconds of each job, in turns, so that a machine that slows down slows all of them; `before` each, untimed.
 
     A job is called twice in its turn, and the second call counts: in a training loop a step comes after a step of its
     own kind, not after another engine's, which leaves other data in the caches and threads that still wait for work.
@@ -19,7 +21,9 @@ def interleaved(jobs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, li
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
+            before()
             job()
+            before()
             times[name].append(seconds(job))
     return times
 

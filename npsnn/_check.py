@@ -104,6 +104,15 @@ def array(x: Any, dtype: np.dtype[Any], name: str, where: str = "") -> Array:
     ValueError for NaN and inf.
     """
     a = plain(x, name, where)
+    if a.dtype != dtype:
+        _castable(x, a, dtype, name, where)
+    a = in_order(a, dtype)
+    finite(a, name, where)
+    return a
+
+
+def _castable(x: Any, a: Array, dtype: np.dtype[Any], name: str, where: str) -> None:
+    """TypeError where `a`, which is x as NumPy has it, would lose something as `dtype`."""
     it = name if name.isidentifier() else "..."
     convert = f"{it}.astype(np.{dtype})" if hasattr(x, "astype") else f"np.asarray({it}, np.{dtype})"
     if a.dtype.kind in "iub":
@@ -121,9 +130,6 @@ def array(x: Any, dtype: np.dtype[Any], name: str, where: str = "") -> Array:
             f"{prefix(where)}{name} is {a.dtype}, the network computes in {dtype}: that would lose digits; "
             f"convert it: {convert}"
         )
-    a = in_order(a, dtype)
-    finite(a, name, where)
-    return a
 
 
 def in_order(a: Array, dtype: np.dtype[Any]) -> Array:

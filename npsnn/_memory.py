@@ -4,6 +4,7 @@ An op may hand on images whose channels lie last. Their shape says (T, B, C, H, 
 the rest, and whoever works through memory in its order, number by number, asks here.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from npsnn import _buffers
 Array = np.ndarray[Any, Any]
 Order = tuple[int, ...]
 CHANNELS_LAST: Order = (0, 2, 3, 1)  # of images (N, C, H, W)
+IMAGES_LAST: Order = (0, 1, 3, 4, 2)  # of their steps (T, B, C, H, W)
 
 
 def order_of(x: Array) -> Order:
@@ -43,3 +45,9 @@ def empty(shape: tuple[int, ...], dtype: Any, order: Order) -> Array:
 def rows(x: Array, order: Order) -> Array:
     """(T, B, *N) as (T, M), the numbers in that order; a copy where they do not lie so in memory."""
     return np.ascontiguousarray(x.transpose(order)).reshape(len(x), -1)
+
+
+def flat(images: Array) -> Array:
+    """(N, C, H, W) as (N, numbers of an image), channels last: no copy where they already lie so."""
+    last = np.ascontiguousarray(images.transpose(CHANNELS_LAST))
+    return last.reshape(len(last), math.prod(last.shape[1:]))

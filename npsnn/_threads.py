@@ -65,18 +65,20 @@ def parts(items: int, size: int) -> int:
 def share(chunks: int, work: Callable[[int, int], object]) -> None:
     """Call work(begin, end) for ranges that together are range(chunks), each once, in several threads.
 
-    Returns, or raises what a call raised, after every call has ended. Work that is shared already is not shared again:
-    what a call of `work` would share in turn, it does itself.
+    Returns, or raises what a call raised, after every call has ended. What a call of `work` shares in turn has the
+    threads that are left over, where there are fewer chunks than threads; else it does it itself.
     """
-    threads = min(_crew.count, chunks)
-    if threads <= 1 or getattr(_working, "now", False):
+    mine = getattr(_working, "threads", None) or _crew.count
+    threads = min(mine, chunks)
+    if threads <= 1:
         work(0, chunks)
         return
     pieces = min(chunks, threads * PIECES)
     left, taking = iter(range(pieces)), threading.Lock()
 
     def take() -> None:
-        _working.now = True
+        before = getattr(_working, "threads", None)
+        _working.threads = mine // threads
         try:
             while True:
                 with taking:
@@ -85,7 +87,7 @@ def share(chunks: int, work: Callable[[int, int], object]) -> None:
                     return
                 work(chunks * k // pieces, chunks * (k + 1) // pieces)
         finally:
-            _working.now = False
+            _working.threads = before
 
     helpers = [_crew.helpers().submit(take) for _ in range(threads - 1)]
     try:
@@ -98,7 +100,7 @@ def share(chunks: int, work: Callable[[int, int], object]) -> None:
 
 
 _crew = _Crew()
-_working = threading.local()  # whether this thread is at shared work
+_working = threading.local()  # how many threads may share what this one is at; none where nothing is shared yet
 
 
 def _start_again() -> None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from npsnn import _cuda
 
 NAMES = ("reference", "cpu", "cuda")
-OPS = ("conv2d", "pool2d", "convpool2d", "leakyconvpool2d", "linear", "leakylinear", "leaky", "adam")
-FUSING = ("leakyconvpool2d", "leakylinear")  # ops with neurons inside
+OPS = ("conv2d", "pool2d", "convpool2d", "leakyconv2d", "leakyconvpool2d", "linear", "leakylinear", "leaky", "adam")
+FUSING = ("leakyconv2d", "leakyconvpool2d", "leakylinear")  # ops with neurons inside
 
 
 class Backend(NamedTuple):
@@ -20,9 +20,10 @@ class Backend(NamedTuple):
     conv2d: ModuleType
     pool2d: ModuleType
     convpool2d: ModuleType
-    leakyconvpool2d: Any  # no module where neurons are not fused
+    leakyconv2d: Any  # no module where neurons are not fused
+    leakyconvpool2d: Any
     linear: ModuleType
-    leakylinear: Any  # the same
+    leakylinear: Any
     leaky: ModuleType
     adam: ModuleType
 

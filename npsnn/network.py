@@ -10,10 +10,10 @@ import numpy as np
 from npsnn import _check, _free, _threads, backends, nonfinite, sizes, tiles
 from npsnn._check import Array
 from npsnn.generator import Generator
+from npsnn.items import pair_up
 from npsnn.layer import Layer, where
 from npsnn.layers import Conv2d
 from npsnn.neuron import Leaky, Remembers
-from npsnn.pairs import pair_up
 from npsnn.parameters import FlatParams
 from npsnn.state_dict import LoadResult, match
 from npsnn.surrogate import Surrogate

@@ -130,7 +130,7 @@ class Leaky(Remembers):
         """The input's; beta and threshold must broadcast against its features."""
         for name, constant in (("beta", self.beta), ("threshold", self.threshold)):
             try:
-                fits = np.broadcast_shapes(constant.shape, shape[2:]) == shape[2:]
+                fits = constant.ndim == 0 or np.broadcast_shapes(constant.shape, shape[2:]) == shape[2:]
             except ValueError:
                 fits = False
             if not fits:

@@ -105,14 +105,15 @@ class FlatParams:
         """Gradients laid out as the parameters are; ValueError for a missing, unknown, misshapen or non-finite one."""
         if not isinstance(grads, Mapping):
             raise TypeError(f"grads: must map names to arrays, got {type(grads).__name__}")
-        missing = [name for name in self.names if name not in grads]
+        names = self.names
+        missing = [name for name in names if name not in grads]
         if missing:
             raise ValueError(f"grads: no gradient for {', '.join(missing)}")
-        unknown = [name for name in grads if name not in self.names and name not in ("input", "state")]
+        unknown = [name for name in grads if name not in names and name not in ("input", "state")]
         if unknown:
-            raise ValueError(f"grads: no parameter {', '.join(map(repr, unknown))}; there are {', '.join(self.names)}")
+            raise ValueError(f"grads: no parameter {', '.join(map(repr, unknown))}; there are {', '.join(names)}")
         flat = np.empty_like(self.flat)
-        for (slot, _), name in zip(self._views(), self.names, strict=True):
+        for slot, name in zip(self.slots, names, strict=True):
             d = _check.array(grads[name], self.flat.dtype, name, "grads")
             _check.shape(d, slot.shape, name, "grads")
             flat[slot.start : slot.start + d.size] = d.ravel()

@@ -8,10 +8,10 @@ import numpy as np
 
 from npsnn import _check, tiles
 from npsnn.backends import Backend
+from npsnn.firing import LeakyConv2d, LeakyLinear
 from npsnn.layer import Layer, Shape, where
 from npsnn.layers import Flatten
 from npsnn.neuron import Leaky
-from npsnn.pairs import LeakyConvPool2d, LeakyLinear
 from npsnn.parameters import FlatParams
 
 
@@ -23,7 +23,7 @@ def summary(
     shape = (1, 1, *(_check.whole(n, "input_shape") for n in input_shape))
     kind, spikes = dtype, tiles.spikes_dtype(ops, dtype)
     rows = [("layer", "output shape", "parameters", "tape bytes")]
-    total, fused = 0, {i: layer for i, layer in items if isinstance(layer, LeakyConvPool2d | LeakyLinear)}
+    total, fused = 0, {i: layer for i, layer in items if isinstance(layer, LeakyConv2d | LeakyLinear)}
     firing = [layer.neurons_at(i) for i, layer in fused.items()]
     for i, layer in enumerate(layers):
         kept = layer.cache_bytes(shape, T, dtype if isinstance(layer, Leaky) else kind)

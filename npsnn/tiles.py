@@ -20,7 +20,7 @@ from npsnn.layer import Layer, Params, Shape
 from npsnn.neuron import Leaky, Remembers
 
 STEPS = 64  # of a block, at most
-TILE_BYTES = 2**23  # of the membranes of one tile, about: what is in the caches still when the next layer reads it
+TILE_BYTES = 2**24  # of the membranes of one tile, about
 CHUNKS = 4  # at least so many, where the batch is large enough
 
 Items = tuple[tuple[int, Layer], ...]  # (index, layer) of what is run
@@ -100,7 +100,7 @@ def cut(B: int, T: int, step_bytes: int, param_bytes: int) -> Cuts:
     chunks are a power of two, so that as many threads have as many each.
 
     >>> cut(128, 50, 11_000, 120_000).samples[:2], cut(3, 100, 8, 8).steps
-    (((0, 16), (16, 32)), ((0, 50), (50, 100)))
+    (((0, 32), (32, 64)), ((0, 50), (50, 100)))
     """
     blocks = math.ceil(T / STEPS)
     longest = math.ceil(T / blocks)

@@ -1,6 +1,6 @@
 """A network run layer by layer, so that all that passes between its layers can be seen (floor 2).
 
-What a network runs as one (pairs.py), a tile at a time (tiles.py), is here one layer after the other, each over all
+What a network runs as one (items.py), a tile at a time (tiles.py), is here one layer after the other, each over all
 steps. The numbers are those of the network: forward has the same bits (C11), backward differs by the order of a sum.
 Arrays are on the host, whatever the backend.
 """

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "derivations"
 SHEET = ROOT / "docs" / "sheet" / "sheet.typ"
 OPS = {"leaky": "L", "conv2d": "K", "pool2d": "P", "linear": "D", "functional": "F", "adam": "A"}
-COMPOSED = ("convpool2d", "leakyconvpool2d", "leakylinear")
+COMPOSED = ("convpool2d", "leakyconv2d", "leakyconvpool2d", "leakylinear")
 TAG = re.compile(r"\(([A-Z]\d+)\)")
 
 

@@ -10,9 +10,21 @@ import pytest
 import npsnn
 
 PACKAGE = Path(npsnn.__file__).parent
-OPS = ("conv2d", "pool2d", "convpool2d", "leakyconvpool2d", "linear", "leakylinear", "leaky", "adam", "functional")
+OPS = (
+    "conv2d",
+    "pool2d",
+    "convpool2d",
+    "leakyconv2d",
+    "leakyconvpool2d",
+    "linear",
+    "leakylinear",
+    "leaky",
+    "adam",
+    "functional",
+)
 FUSED = {
     "convpool2d": {"conv2d", "pool2d"},
+    "leakyconv2d": {"leaky", "conv2d"},
     "leakyconvpool2d": {"leaky", "conv2d", "pool2d", "convpool2d"},
     "leakylinear": {"leaky", "linear"},
 }  # an op that is others in one pass, and may import them
@@ -30,6 +42,7 @@ FLOORS = {
         "_memory",
         "_npy",
         "_signals",
+        "_sums",
         "_threads",
         "_versions",
         "_vectors",
@@ -43,6 +56,8 @@ FLOORS = {
         "layer",
         "layers",
         "pairs",
+        "firing",
+        "items",
         "neuron",
         "tiles",
         "sizes",

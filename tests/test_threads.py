@@ -35,6 +35,31 @@ def test_several_threads_work_at_once():
     assert not meeting.broken
 
 
+@pytest.mark.parametrize(("threads", "chunks", "within"), [(4, 2, 2), (5, 2, 2), (3, 1, 3), (2, 4, 1), (6, 3, 2)])
+def test_what_is_shared_within_has_the_threads_that_are_left_over(threads, chunks, within):
+    before, counting, most, now = _threads.count(), threading.Lock(), [0], [0]
+    meetings = [threading.Barrier(within, timeout=30) for _ in range(chunks)]
+
+    def inner(which):
+        with counting:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        meetings[which].wait()  # until as many are in as there should be
+        with counting:
+            now[0] -= 1
+
+    def outer(begin, end):
+        for which in range(begin, end):
+            _threads.share(within, lambda first, last, which=which: [inner(which) for _ in range(first, last)])
+
+    _threads.set_count(threads)
+    try:
+        _threads.share(chunks, outer)
+        assert within <= most[0] <= threads
+    finally:
+        _threads.set_count(before)
+
+
 def test_an_error_comes_back_when_all_have_ended(threads):
     ended = []
 

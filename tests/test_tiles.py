@@ -54,8 +54,9 @@ def shuffled(chunks, work):
 
 @pytest.mark.parametrize("B, T, step_bytes, param_bytes, samples, steps", [
     (1, 1, 4, 4, [1], [1]),
-    (128, 50, 11_048, 119_304, [16] * 8, [50]),
-    (128, 200, 11_048, 119_304, [16] * 8, [50] * 4),
+    (128, 50, 11_048, 119_304, [32] * 4, [50]),
+    (128, 50, 23_000, 119_304, [16] * 8, [50]),
+    (128, 200, 11_048, 119_304, [32] * 4, [50] * 4),
     (128, 64, 8, 8, [32] * 4, [64]),
     (128, 65, 8, 8, [32] * 4, [33, 32]),
     (7, 10, 8, 8, [2, 2, 2, 1], [10]),
@@ -216,7 +217,7 @@ def test_three_layers_as_one_are_the_three(static, monkeypatch):
         "LeakyConvPool2d", "LeakyLinear", "Leaky"
     ]  # fmt: skip
     together, tape = everything(net, x, T), net.forward(x, T)[2]
-    monkeypatch.setattr("npsnn.pairs.LeakyConvPool2d.fits", lambda leaky: False)
+    monkeypatch.setattr("npsnn.items.fits", lambda leaky: False)
     net, x, T = fused(static)
     assert [type(layer).__name__ for _, layer in net._items[1:3]] == ["Leaky", "ConvPool2d"]
     apart, other = everything(net, x, T), net.forward(x, T)[2]

@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import chunked_jit
-from npsnn._lanes import ROUND, add_piece, aligned, aligned_zeros, copy
-from npsnn._memory import CHANNELS_LAST, empty
+from npsnn._lanes import aligned, aligned_zeros
+from npsnn._memory import CHANNELS_LAST, empty, flat
+from npsnn._sums import add_to, ordered_sum
 from npsnn._threads import parts
 from npsnn.conv2d.image import (
-    add_to,
     convolve,
     cut_out,
-    flat,
     for_backward,
     for_forward,
     input_gradient,
-    ordered_sum,
     padded_bias,
+    put_deltas,
+    put_outputs,
     rows_of_inputs,
     rows_of_outputs,
     scratch,
@@ -47,31 +47,22 @@ CHUNK = 64
 
 @chunked_jit
 def _forward(begin, end, size, X, Wt, b, Y, s):  # type: ignore[no-untyped-def]
-    O, pixels = s.channels[1], s.shape[0] * s.shape[1]
     for chunk in range(begin, end):
-        room = scratch(X, Wt, s, pixels)
+        room = scratch(X, Wt, s, s.shape[0] * s.shape[1])
         for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             convolve(X[n], Wt, b, s, room)
-            for pixel in range(pixels):
-                copy(room.rows, pixel * s.L, O, Y[n], pixel * O)
+            put_outputs(s, room, Y[n])
 
 
 @chunked_jit
 def _backward(begin, end, size, dY, X, Wr, dX, dWt, db, s):  # type: ignore[no-untyped-def]
-    (H_out, W_out), O, wide = s.shape, s.channels[1], s.stride[1] * s.L
     for chunk in range(begin, end):
         db[chunk] = 0
-        room = scratch(X, Wr, s, H_out * s.seen[1] + s.kernel[1] - 1)
+        room = scratch(X, Wr, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1)
         padded, total = aligned(Wr, len(room.image) + s.R), np.empty(s.L, Wr.dtype)
         for n in range(chunk * size, min((chunk + 1) * size, len(X))):
-            total[:] = 0
-            for y in range(H_out):
-                at, q = (y * s.seen[1] + s.kernel[1] - 1) * s.L, y * W_out * O
-                for x in range(W_out):
-                    copy(dY[n], q + x * O, O, room.rows, at + x * wide)
-                    for lane in range(0, s.L, ROUND * len(s.row)):
-                        add_piece(s.row, dY[n], q + x * O + lane, O - lane, total, lane)
-            add_to(total[:O], db[chunk])  # (K4)
+            put_deltas(dY[n], s, room, total)
+            add_to(total[: s.channels[1]], db[chunk])  # (K4)
             weight_gradient(X[n], s, room, dWt[chunk])
             if dX is not None:
                 input_gradient(Wr, s, room, padded)

@@ -1,7 +1,8 @@
 """What the compiled convolutions do to one image, and how they lay out the weights.
 
-Shared by conv2d/cpu.py and convpool2d/cpu.py, which own the loop over images and say what the orders of sums are. All
-arrays of an image are flat, and its channels lie last. Zeros surround the image, so that (K1) has no border:
+Shared by the twins of the ops with a convolution in them, which own the loop over images and say what the orders of
+sums are. All arrays of an image are flat, and its channels lie last. Zeros surround the image, so that (K1) has no
+border:
 
     image   X[(u, v), c], u and v counted in the padded image
     acc     Y[(y, x), o], a row over o for every output pixel
@@ -13,7 +14,6 @@ arrays of an image are flat, and its channels lie last. Zeros surround the image
 A row over o is padded with zeros to L numbers, a row over (j, c) to R (_lanes.py).
 """
 
-import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from npsnn._lanes import (
     ROUND,
     SLACK,
     add_columns,
+    add_piece,
     add_stairs,
     add_tile,
     aligned,
@@ -35,7 +36,6 @@ from npsnn._lanes import (
     row_of,
     sum_ones,
 )
-from npsnn._memory import CHANNELS_LAST
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
@@ -170,13 +170,6 @@ def surround(X, s, image):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
-def add_to(part, total):  # type: ignore[no-untyped-def]
-    """Total += part. As a statement on arrays it would take longer to compile than a loop."""
-    for k in range(len(part)):
-        total[k] += part[k]
-
-
-@register_jitable
 def _put(image, numbers):  # type: ignore[no-untyped-def]
     for q in range(len(image)):
         numbers[q] = image[q]
@@ -198,6 +191,13 @@ def convolve(X, Wt, b, s, room):  # type: ignore[no-untyped-def]
         for pixel in range(s.shape[0] * s.shape[1]):
             for o in range(s.L):
                 room.rows[pixel * s.L + o] += b[o]
+
+
+@register_jitable
+def put_outputs(s, room, Y):  # type: ignore[no-untyped-def]
+    """Acc, room.rows, without what pads its rows."""
+    for pixel in range(s.shape[0] * s.shape[1]):
+        copy(room.rows, pixel * s.L, s.channels[1], Y, pixel * s.channels[1])
 
 
 @register_jitable
@@ -235,6 +235,19 @@ def _convolve_numbers(image, Wt, s, acc):  # type: ignore[no-untyped-def]
 
 
 # --- backward: weights ---------------------------------------------------------------------------------------------
+
+
+@register_jitable
+def put_deltas(dY, s, room, total):  # type: ignore[no-untyped-def]
+    """One image's dy, room.rows, and (K4) its sum over the output pixels, total[:O]."""
+    (H_out, W_out), O, wide = s.shape, s.channels[1], s.stride[1] * s.L
+    total[:] = 0
+    for y in range(H_out):
+        at, q = (y * s.seen[1] + s.kernel[1] - 1) * s.L, y * W_out * O
+        for x in range(W_out):
+            copy(dY, q + x * O, O, room.rows, at + x * wide)
+            for lane in range(0, s.L, ROUND * len(s.row)):
+                add_piece(s.row, dY, q + x * O + lane, O - lane, total, lane)
 
 
 @register_jitable
@@ -419,17 +432,3 @@ def weights_of_rows(dWt: Array, shape: tuple[int, ...]) -> Array:
     """dWt in W's layout."""
     O, C, kh, kw = shape
     return np.ascontiguousarray(dWt.reshape(kh, kw, C, -1)[..., :O].transpose(3, 2, 0, 1))
-
-
-def flat(images: Array) -> Array:
-    """(N, C, H, W) as (N, numbers of an image), channels last: no copy where they already lie so."""
-    last = np.ascontiguousarray(images.transpose(CHANNELS_LAST))
-    return last.reshape(len(last), math.prod(last.shape[1:]))
-
-
-def ordered_sum(parts: Array) -> Array:
-    """The sum over the first axis, ascending."""
-    total: Array = np.zeros(parts.shape[1:], parts.dtype)
-    for part in parts:
-        total += part
-    return total

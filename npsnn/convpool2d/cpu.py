@@ -16,18 +16,16 @@ import numpy as np
 
 from npsnn._jit import chunked_jit
 from npsnn._lanes import aligned, aligned_zeros
-from npsnn._memory import CHANNELS_LAST, empty
+from npsnn._memory import CHANNELS_LAST, empty, flat
+from npsnn._sums import add_to, ordered_sum
 from npsnn._threads import parts
 from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
-    add_to,
     convolve,
     cut_out,
-    flat,
     for_backward,
     for_forward,
     input_gradient_of_listed,
-    ordered_sum,
     padded_bias,
     rows_of_outputs,
     scratch,
@@ -92,9 +90,8 @@ def convpool2d_backward(
     s, chunks = sizes(X.shape[1:], W, stride, padding), parts(len(X), CHUNK)
     dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
     dX = empty(X.shape, W.dtype, CHANNELS_LAST) if input_grad else None
-    stairs, pooled = stairs_of_inputs(W, s), dY.shape[2:]
-    s = for_backward(s, input_grad, listed=True)
-    into = None if dX is None else flat(dX)
+    stairs, into = (W.reshape(-1), None) if dX is None else (stairs_of_inputs(W, s), flat(dX))
+    s, pooled = for_backward(s, input_grad, listed=True), dY.shape[2:]
     _backward(chunks, CHUNK, flat(dY), flat(place), flat(X), stairs, into, dWt, db, s, tuple(pool), pooled)
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dX, dW, ordered_sum(db) if bias else None

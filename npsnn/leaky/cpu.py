@@ -13,7 +13,6 @@
 - No other array of (T, M) is made than S, U and dI.
 """
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +22,8 @@ from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
 from npsnn._lanes import RESETS, SUBTRACT, ZERO, charge, credit, fetch
 from npsnn._memory import Order, empty, order_of, rows
 from npsnn._threads import parts
-from npsnn.leaky.reference import LeakyCache, clip01, sum_to_shape
+from npsnn.leaky.constants import decay, per_neuron
+from npsnn.leaky.reference import LeakyCache, sum_to_shape
 from npsnn.surrogate import Formula, Surrogate
 
 Array = np.ndarray[Any, Any]
@@ -217,9 +217,8 @@ def leaky_forward(
         U_before[...] = 0
     U, S = empty((T, *shape), I.dtype, order), empty((T, *shape), bool, order)
     _forward(
-        parts(U_before.size, BLOCK), rows(I, order), _per_neuron(clip01(beta), shape, order),
-        _per_neuron(theta, shape, order), _per_neuron(U_before, shape, order), rows(U, order), rows(S, order),
-        RESETS[reset_mechanism],
+        parts(U_before.size, BLOCK), rows(I, order), decay(beta, shape, order), per_neuron(theta, shape, order),
+        per_neuron(U_before, shape, order), rows(U, order), rows(S, order), RESETS[reset_mechanism],
     )  # fmt: skip
     static = I.shape[0] == 1 and T != 1
     return S, LeakyCache(U, U_before, beta, theta, static, sigma, reset_mechanism, detach_reset)
@@ -236,8 +235,8 @@ def leaky_backward(
     absent = np.empty((0, U_before.size), U.dtype)
     _backward_kernels(sigma.formula)[constants or not detach_reset](
         parts(U_before.size, BLOCK), absent if dS is None else rows(dS.astype(U.dtype, copy=False), order),
-        absent if dmem is None else rows(dmem, order), rows(U, order), _per_neuron(U_before, shape, order),
-        _per_neuron(clip01(beta), shape, order), _per_neuron(theta, shape, order),
+        absent if dmem is None else rows(dmem, order), rows(U, order), per_neuron(U_before, shape, order),
+        decay(beta, shape, order), per_neuron(theta, shape, order),
         absent if sigma.compiles else _recorded(cache, order), *sigma.constants(U.dtype)[1:],
         RESETS[reset_mechanism], static, not detach_reset, constants,
         rows(dI, order), *(rows(d, order)[0] for d in (dbeta, dtheta, dU_before)),
@@ -248,14 +247,6 @@ def leaky_backward(
     # (C3) beta^ = clip(beta, 0, 1); so its gradient stops outside, and passes at both ends:
     dbeta = np.where((beta >= 0) & (beta <= 1), sum_to_shape(dbeta, beta.shape), number(0))
     return dI, dbeta, sum_to_shape(dtheta, theta.shape), dU_before[0]  # (L10)
-
-
-def _per_neuron(constant: Array, shape: tuple[int, ...], order: Order) -> Array:
-    """What broadcasts against (B, *N), as one number for each of the M neurons."""
-    if constant.ndim == 0:
-        return np.full(math.prod(shape), constant)
-    per_neuron: Array = rows(np.broadcast_to(constant, shape)[None], order)[0]
-    return per_neuron if per_neuron.flags.writeable else per_neuron.copy()  # an array's flag is part of its type
 
 
 def _recorded(cache: LeakyCache, order: Order) -> Array:

@@ -6,7 +6,7 @@
 - The gradients of W and b wait for all steps of a sample, or STEPS of them where there are more: trains.py.
 - A step of the neurons is leaky's, an image's convolution and pool convpool2d's, and so are their orders of sums, but
   for (K3) and (K4): sample by sample, the last STEPS steps first, and within these as trains.py says. Their partial
-  sums are those of one sample, or where there are few steps of as many as make CHUNK images.
+  sums are those of as many samples as make GROUP images, one at least.
 - A thread owns such groups of samples. Memory: for each that is worked, three images a step; dW once for every group.
 """
 
@@ -15,20 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
-from npsnn._lanes import RESETS, aligned, aligned_zeros, charge, copy, credit
-from npsnn._memory import CHANNELS_LAST, Order, empty, rows
+from npsnn._jit import Kernel, chunked_jit, variant_of
+from npsnn._lanes import RESETS, aligned, charge
+from npsnn._memory import CHANNELS_LAST, IMAGES_LAST, empty, flat, rows
+from npsnn._sums import add_to, ordered_sum
 from npsnn._threads import parts
-from npsnn.conv2d.cpu import CHUNK
 from npsnn.conv2d.image import (
-    add_to,
     convolve,
     cut_out,
-    flat,
     for_backward,
     for_forward,
     input_gradient_of_listed,
-    ordered_sum,
     padded_bias,
     rows_of_outputs,
     scratch,
@@ -37,8 +34,9 @@ from npsnn.conv2d.image import (
     weights_of_rows,
 )
 from npsnn.convpool2d.image import choose, list_routed, pixels_of, pooled_shape, windows
+from npsnn.leaky.images import currents, images_last
 from npsnn.leaky.inside import Neurons
-from npsnn.leaky.reference import clip01
+from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, step_back_of
 from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Pair
 from npsnn.leakyconvpool2d.trains import (
     STEPS,
@@ -53,7 +51,7 @@ from npsnn.surrogate import Formula
 
 Array = np.ndarray[Any, Any]
 
-IMAGES_LAST: Order = (0, 1, *(axis + 1 for axis in CHANNELS_LAST[1:]))  # of (T, B, C, H, W)
+GROUP = 256
 
 
 @chunked_jit
@@ -74,13 +72,7 @@ def _forward(begin, end, I, beta, theta, U, Wt, b, Y, place, s, pool, pooled, re
 @lru_cache
 def _backward_kernel(formula: Formula) -> Kernel:
     """The backward kernel with one surrogate's formula compiled in."""
-    sigma = register_jitable(formula)
-
-    @register_jitable
-    @variant_of(formula)
-    def slopes(U, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
-        for m in range(len(U)):
-            slope[m] = sigma(U[m] - theta[m], one, a, b)
+    step_back = step_back_of(formula)
 
     @chunked_jit
     @variant_of(formula)
@@ -91,37 +83,31 @@ def _backward_kernel(formula: Formula) -> Kernel:
         (B, M), one, T = U_before.shape, stairs.dtype.type(1), len(dY) // len(U_before)
         step = 0 if static else B * M
         U, S = np.empty((T + 1) * M, stairs.dtype), np.empty((T, M), np.bool_)
-        dS, dU, slope, none = np.empty(M, U.dtype), np.empty(M, U.dtype), np.empty(M, U.dtype), np.zeros(M, U.dtype)
+        dS, dU, neurons = np.empty(M, U.dtype), np.empty(M, U.dtype), back_room(U)
         room, total = scratch(S, stairs, s, 0), np.empty(s.L, U.dtype)
         padded, seen_by, cells = aligned(stairs, len(room.image) + s.R), windows(s, pool, pooled), pooled[0] * pooled[1]
         together = trains_room(M, cells, place, stairs, s)
         for chunk in range(begin, end):
-            db[chunk] = 0
+            dWt[chunk], db[chunk] = 0, 0
             for n in range(chunk * group, min((chunk + 1) * group, B)):
-                copy(U_before[n], 0, M, U, 0)
-                for t in range(T):
-                    charge(reset, U, t * M, I, t * step + n * M, beta, theta, 0, U, (t + 1) * M, S[t], 0, M)
-                for m in range(M):
-                    dU[m] = 0
-                    if static:
-                        dI[n * M + m] = 0
-                for last in range(T, 0, -STEPS):
-                    first = max(0, last - STEPS)
-                    for t in range(last - 1, first - 1, -1):
+                charge_all(reset, I, n * M, step, beta, theta, U_before[n], U, S)
+                begin_back(static, dU, dI, n * M)
+                for end_at in range(T, 0, -STEPS):
+                    first = max(0, end_at - STEPS)
+                    for t in range(end_at - 1, first - 1, -1):
                         keep_deltas(dY[t * B + n], place[t * B + n], t - first, cells, s, together)
                         list_routed(dY[t * B + n], place[t * B + n], s, seen_by, room)
                         input_gradient_of_listed(stairs, s, room, padded)
                         cut_out(padded, s, dS)
-                        slopes(U[(t + 1) * M : (t + 2) * M], theta, one, a, b, slope)
-                        dmem = dU_after[n] if t == T - 1 else none
-                        at = t * step + n * M
-                        credit(reset, static, dS, 0, slope, dmem, 0, U, (t + 1) * M, beta, theta, dU, 0, dI, at, M)
-                    bias_gradient(last - first, cells, s, together, total)
+                        step_back(
+                            reset, static, t, dS, dU_after[n], t == T - 1, U, beta, theta, one, a, b, neurons, dU, dI,
+                            t * step + n * M,
+                        )  # fmt: skip
+                    bias_gradient(end_at - first, cells, s, together, total)
                     add_to(total[: s.channels[1]], db[chunk])
-                    find_trains(S[first:last], s, together)
-                    weight_gradient_of_trains(last - first, s, seen_by, together, dWt[chunk])
-                # (L10): no spike left from U[-1]
-                credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, M)
+                    find_trains(S[first:end_at], s, together)
+                    weight_gradient_of_trains(end_at - first, s, seen_by, together, dWt[chunk])
+                end_back(reset, U, beta, theta, neurons, dU, dU_before[n])
 
     return backward
 
@@ -135,14 +121,13 @@ def leakyconvpool2d_forward(
     pooled = pooled_shape(s.shape, pool)
     Y = empty((neurons.num_steps * B, len(W), *pooled), W.dtype, CHANNELS_LAST)
     place = empty(Y.shape, place_dtype(pool[0]), CHANNELS_LAST)
-    U = empty(neurons.U_before.shape, W.dtype, CHANNELS_LAST)
-    U[...] = neurons.U_before
+    U = images_last(neurons.U_before)
     _forward(
-        B, *_currents(neurons), flat(U), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), flat(place),
+        B, *currents(neurons), flat(U), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), flat(place),
         for_forward(s), pool, pooled, RESETS[neurons.reset_mechanism],
     )  # fmt: skip
     chosen = MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool)
-    return _steps(Y, B), U, LeakyConvPool2dCache(neurons, stride, padding, chosen)
+    return Y.reshape(neurons.num_steps, B, *Y.shape[1:]), U, LeakyConvPool2dCache(neurons, stride, padding, chosen)
 
 
 def leakyconvpool2d_backward(
@@ -153,29 +138,17 @@ def leakyconvpool2d_backward(
     U_before, sigma = neurons.U_before, neurons.sigma
     (B, C, H, width), T, pooled = U_before.shape, neurons.num_steps, dY.shape[3:]
     s = sizes((C, H, width), W, stride, padding)
-    group = max(1, CHUNK // T)
+    group = max(1, GROUP // T)
     chunks = parts(B, group)
-    dWt, db = aligned_zeros((chunks, W[0].size * s.L), W), np.empty((chunks, len(W)), W.dtype)
+    dWt, db = aligned(W, chunks * W[0].size * s.L).reshape(chunks, -1), np.empty((chunks, len(W)), W.dtype)
     static = len(neurons.I) == 1 and T != 1
     dI, dU_before = empty(neurons.I.shape, W.dtype, IMAGES_LAST), empty(U_before.shape, W.dtype, CHANNELS_LAST)
     dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else dU_after
     _backward_kernel(sigma.formula)(
-        chunks, group, flat(dY.reshape(-1, *dY.shape[2:])), flat(place), flat(dU), *_currents(neurons), flat(U_before),
+        chunks, group, flat(dY.reshape(-1, *dY.shape[2:])), flat(place), flat(dU), *currents(neurons), flat(U_before),
         stairs_of_inputs(W, s), rows(dI, IMAGES_LAST).reshape(-1), dWt, db, flat(dU_before),
         for_backward(s, True, listed=True), tuple(pool), pooled,
         RESETS[neurons.reset_mechanism], static, *sigma.constants(W.dtype)[1:],
     )  # fmt: skip
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
     return dI, dW, ordered_sum(db) if bias else None, dU_before
-
-
-def _currents(neurons: Neurons) -> tuple[Array, Array, Array]:
-    """I as one row, and beta^ and theta of one sample's M neurons, channels last."""
-    shape = neurons.I.shape[2:]
-    beta, theta = (flat(np.broadcast_to(c, shape)[None])[0] for c in (clip01(neurons.beta), neurons.theta))
-    return rows(neurons.I, IMAGES_LAST).reshape(-1), beta, theta
-
-
-def _steps(Y: Array, B: int) -> Array:
-    """(T B, ...) as (T, B, ...): no copy, wherever the channels lie."""
-    return Y.reshape(-1, B, *Y.shape[1:])

@@ -16,16 +16,17 @@ import numpy as np
 
 from npsnn import _buffers
 from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
-from npsnn._lanes import RESETS, ROUND, as_many_as_fit, charge, copy, credit, fetch, padded_lanes, row_of
+from npsnn._lanes import RESETS, ROUND, as_many_as_fit, charge, copy, fetch, padded_lanes, row_of
+from npsnn._sums import add_to, ordered_sum
 from npsnn._threads import parts
+from npsnn.leaky.constants import decay, per_neuron
 from npsnn.leaky.inside import Neurons
-from npsnn.leaky.reference import clip01
+from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, step_back_of
 from npsnn.leakylinear.reference import LeakyLinearCache
 from npsnn.linear.rows import (
     BLOCK,
     SPARSE_COLUMNS,
     SPREAD,
-    add_to,
     are_few,
     bias_gradient,
     columns_of_all,
@@ -61,13 +62,7 @@ def _forward(begin, end, I, beta, theta, U, rows, L, row, tile, b, Y, reset):  #
 @lru_cache
 def _backward_kernel(formula: Formula) -> Kernel:
     """The backward kernel with one surrogate's formula compiled in."""
-    sigma = register_jitable(formula)
-
-    @register_jitable
-    @variant_of(formula)
-    def slopes(U, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
-        for k in range(len(U)):
-            slope[k] = sigma(U[k] - theta[k], one, a, b)
+    step_back = step_back_of(formula)
 
     @chunked_jit
     @variant_of(formula)
@@ -78,31 +73,25 @@ def _backward_kernel(formula: Formula) -> Kernel:
         (B, K), one, M, T = U_before.shape, rows.dtype.type(1), db.shape[1], len(dY) // (len(U_before) * db.shape[1])
         step = 0 if static else B * K
         U, S, dS = np.empty((T + 1) * K, rows.dtype), np.empty((T, K), np.bool_), np.empty((T, K), rows.dtype)
-        dU, slope, none = np.empty(K, U.dtype), np.empty(K, U.dtype), np.zeros(K, U.dtype)
+        dU, nothing, neurons = np.empty(K, U.dtype), np.zeros(K, U.dtype), back_room(U)
         dy, dW_n, db_n = np.empty((T, M), U.dtype), np.empty((M, K), U.dtype), np.empty(M, U.dtype)
         room = products_room(rows, M, R, in_tile)
         for chunk in range(begin, end):
             dW[chunk], db[chunk] = 0, 0
             for n in range(chunk * group, min((chunk + 1) * group, B)):
-                copy(U_before[n], 0, K, U, 0)
+                charge_all(reset, I, n * K, step, beta, theta, U_before[n], U, S)
                 for t in range(T):
-                    if step > 0 and t + 2 < T:
-                        fetch(I, (t + 2) * step + n * K, K)
-                    charge(reset, U, t * K, I, t * step + n * K, beta, theta, 0, U, (t + 1) * K, S[t], 0, K)
                     copy(dY, (t * B + n) * M, M, dy[t], 0)
-                products_of_all(dy, 0, T, rows, R, in_row, in_tile, none, dS, room)
-                for k in range(K):
-                    dU[k] = 0
-                    if static:
-                        dI[n * K + k] = 0
+                products_of_all(dy, 0, T, rows, R, in_row, in_tile, nothing, dS, room)
+                begin_back(static, dU, dI, n * K)
                 for t in range(T - 1, -1, -1):
                     if step > 0 and t > 0:
                         fetch(dI, (t - 1) * step + n * K, K)
-                    slopes(U[(t + 1) * K : (t + 2) * K], theta, one, a, b, slope)
-                    dmem, at = dU_after[n] if t == T - 1 else none, t * step + n * K
-                    credit(reset, static, dS[t], 0, slope, dmem, 0, U, (t + 1) * K, beta, theta, dU, 0, dI, at, K)
-                # (L10): no spike left from U[-1]
-                credit(reset, False, none, 0, none, none, 0, U, 0, beta, theta, dU, 0, dU_before[n], 0, K)
+                    last, at = t == T - 1, t * step + n * K
+                    step_back(
+                        reset, static, t, dS[t], dU_after[n], last, U, beta, theta, one, a, b, neurons, dU, dI, at
+                    )
+                end_back(reset, U, beta, theta, neurons, dU, dU_before[n])
                 _columns(dy, S, L, row, tile, dW_n)
                 add_to(dW_n.reshape(-1), dW[chunk].reshape(-1))
                 bias_gradient(dy, db_n)
@@ -150,19 +139,11 @@ def leakylinear_backward(
         *padded(W), *columns, dI.reshape(-1), dW, db, dU_before, RESETS[neurons.reset_mechanism], static,
         *sigma.constants(W.dtype)[1:],
     )  # fmt: skip
-    return dI, _ordered_sum(dW), _ordered_sum(db) if bias else None, dU_before
-
-
-def _ordered_sum(parts: Array) -> Array:
-    """The sum over the first axis, ascending."""
-    total: Array = parts[0].copy()
-    for part in parts[1:]:
-        total += part
-    return total
+    return dI, ordered_sum(dW), ordered_sum(db) if bias else None, dU_before
 
 
 def _constants(neurons: Neurons) -> tuple[Array, Array, Array]:
     """I as one row, and beta^ and theta of one sample's K neurons."""
-    shape = neurons.I.shape[2:]
-    beta, theta = (np.array(np.broadcast_to(c, shape)) for c in (clip01(neurons.beta), neurons.theta))
+    one, in_order = (1, neurons.I.shape[2]), (0, 1, 2)
+    beta, theta = decay(neurons.beta, one, in_order), per_neuron(neurons.theta, one, in_order)
     return np.ascontiguousarray(neurons.I).reshape(-1), beta, theta

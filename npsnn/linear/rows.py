@@ -21,6 +21,7 @@ from npsnn._lanes import (
     row_of,
     spread_row,
 )
+from npsnn._sums import add_to
 
 Array = np.ndarray[Any, Any]
 
@@ -140,13 +141,6 @@ def columns_of_all(dY, X, begin, end, tile, dW):  # type: ignore[no-untyped-def]
                     add_tile(ONE, SPREAD, deltas, start * M + m, 0, M, x, lane, BLOCK, terms, part, at, 0)
             for m in range(M):
                 add_to(part[m * BLOCK : m * BLOCK + width], dW[m, first : first + width])
-
-
-@register_jitable
-def add_to(part, total):  # type: ignore[no-untyped-def]
-    """Total += part."""
-    for k in range(len(part)):
-        total[k] += part[k]
 
 
 @register_jitable

@@ -12,7 +12,8 @@ import numpy as np
 
 from npsnn import _buffers
 from npsnn._jit import chunked_jit, register_jitable
-from npsnn._memory import CHANNELS_LAST, empty
+from npsnn._memory import CHANNELS_LAST, empty, flat
+from npsnn._sums import add_to
 from npsnn._threads import parts
 from npsnn.pool2d.reference import AvgPool2dCache, MaxPool2dCache, Pair, place_dtype
 
@@ -71,35 +72,34 @@ def _max_backward(begin, end, dY, place, dX, kw, sh, sw, ph, pw):  # type: ignor
 
 
 @chunked_jit
-def _average_forward(begin, end, X, Y, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
-    N, C, H_in, W_in = X.shape
-    H_out, W_out = Y.shape[2], Y.shape[3]
-    places = X.dtype.type(kh * kw)
-    for n in range(begin * IMAGES, min(end * IMAGES, N)):
-        for c in range(C):
-            for y in range(H_out):
-                for x in range(W_out):
-                    total = X.dtype.type(0)
-                    for i in range(max(0, ph - sh * y), min(kh, H_in + ph - sh * y)):
-                        for j in range(max(0, pw - sw * x), min(kw, W_in + pw - sw * x)):
-                            total += X[n, c, sh * y + i - ph, sw * x + j - pw]
-                    Y[n, c, y, x] = total / places  # (P4)
+def _average_forward(begin, end, X, Y, C, size, shape, kernel, stride, padding):  # type: ignore[no-untyped-def]
+    """An image's numbers are flat, channels last."""
+    (H_in, W_in), (H_out, W_out), (kh, kw), (sh, sw), (ph, pw) = size, shape, kernel, stride, padding
+    places, total = X.dtype.type(kh * kw), np.empty(C, X.dtype)
+    for n in range(begin * IMAGES, min(end * IMAGES, len(X))):
+        for y in range(H_out):
+            for x in range(W_out):
+                total[:] = 0
+                for u in range(max(0, sh * y - ph), min(H_in, sh * y - ph + kh)):
+                    for v in range(max(0, sw * x - pw), min(W_in, sw * x - pw + kw)):
+                        add_to(X[n, (u * W_in + v) * C : (u * W_in + v + 1) * C], total)
+                for c in range(C):
+                    Y[n, (y * W_out + x) * C + c] = total[c] / places  # (P4)
 
 
 @chunked_jit
-def _average_backward(begin, end, dY, dX, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
-    N, C, H_in, W_in = dX.shape
-    H_out, W_out = dY.shape[2], dY.shape[3]
-    places = dY.dtype.type(kh * kw)
-    for n in range(begin * IMAGES, min(end * IMAGES, N)):
+def _average_backward(begin, end, dY, dX, C, size, shape, kernel, stride, padding):  # type: ignore[no-untyped-def]
+    (H_in, W_in), (H_out, W_out), (kh, kw), (sh, sw), (ph, pw) = size, shape, kernel, stride, padding
+    places, share = dY.dtype.type(kh * kw), np.empty(C, dY.dtype)
+    for n in range(begin * IMAGES, min(end * IMAGES, len(dX))):
         dX[n] = 0
-        for c in range(C):
-            for y in range(H_out):
-                for x in range(W_out):
-                    share = dY[n, c, y, x] / places
-                    for i in range(max(0, ph - sh * y), min(kh, H_in + ph - sh * y)):
-                        for j in range(max(0, pw - sw * x), min(kw, W_in + pw - sw * x)):
-                            dX[n, c, sh * y + i - ph, sw * x + j - pw] += share  # (P5)
+        for y in range(H_out):
+            for x in range(W_out):
+                for c in range(C):
+                    share[c] = dY[n, (y * W_out + x) * C + c] / places
+                for u in range(max(0, sh * y - ph), min(H_in, sh * y - ph + kh)):
+                    for v in range(max(0, sw * x - pw), min(W_in, sw * x - pw + kw)):
+                        add_to(share, dX[n, (u * W_in + v) * C : (u * W_in + v + 1) * C])  # (P5)
 
 
 def _empty_output(X: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
@@ -126,13 +126,15 @@ def maxpool2d_backward(dY: Array, cache: MaxPool2dCache) -> Array:
 def avgpool2d_forward(X: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, AvgPool2dCache]:
     """As reference.avgpool2d_forward."""
     Y = _empty_output(X, kernel, stride, padding)
-    _average_forward(parts(len(X), IMAGES), np.ascontiguousarray(X), Y, *kernel, *stride, *padding)
+    sizes = X.shape[1], X.shape[2:], Y.shape[2:]
+    _average_forward(parts(len(X), IMAGES), flat(X), flat(Y), *sizes, kernel, stride, padding)
     return Y, AvgPool2dCache(X.shape, kernel, stride, padding)
 
 
 def avgpool2d_backward(dY: Array, cache: AvgPool2dCache) -> Array:
     """As reference.avgpool2d_backward."""
-    dX = _buffers.empty(cache.X_shape, dY.dtype)
-    dY = np.ascontiguousarray(dY)
-    _average_backward(parts(len(dX), IMAGES), dY, dX, *cache.kernel, *cache.stride, *cache.padding)
+    shape, kernel, stride, padding = cache
+    dX = empty(shape, dY.dtype, CHANNELS_LAST)
+    sizes = shape[1], shape[2:], dY.shape[2:]
+    _average_backward(parts(len(dX), IMAGES), flat(dY), flat(dX), *sizes, kernel, stride, padding)
     return dX

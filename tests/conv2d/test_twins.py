@@ -17,6 +17,7 @@ from tests.twins import (
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
 from npsnn._jit import jit
+from npsnn._memory import flat
 from npsnn.conv2d import cpu, image
 
 CHUNK = 5  # images: few, so that three chunks are quick
@@ -148,7 +149,7 @@ def test_spikes_have_the_bits_of_numbers(case, dtype, density):
         rooms[2].rows[(y * s.seen[1] + x * s.stride[1] + kw - 1) * s.L + o] = dY[0, o, y, x]
     dWt = rng.standard_normal((1, W[0].size * s.L)).astype(dtype).repeat(2, axis=0)
     before = dWt[0].copy()
-    _both_ways(image.flat(X)[0], Wt, bias, s, tuple(rooms), dWt)
+    _both_ways(flat(X)[0], Wt, bias, s, tuple(rooms), dWt)
     rooms[1].rows[:] += np.tile(bias, H_out * W_out)
     same_bits((rooms[0].rows, dWt[0]), (rooms[1].rows, dWt[1]))
     fires = reference.conv2d_forward(X.astype(dtype), np.ones_like(W), None, **settings)[0].any()

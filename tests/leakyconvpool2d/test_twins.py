@@ -12,14 +12,14 @@ pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
 from npsnn.leakyconvpool2d import cpu
 from npsnn.leakyconvpool2d.trains import STEPS
 
-CHUNK = 6  # images: few, so that a test needs few steps to fill one
+GROUP = 6  # images: few, so that a test needs few steps to fill one
 MP2 = ((2, 2), (2, 2), (0, 0))
 # T, static, B, C, H, W, O, kernel, stride, padding, pool (kernel, stride, padding)
 CASES = [
     (5, True, 3, 2, 7, 6, 4, (3, 2), (1, 1), (0, 0), MP2),
     (4, False, 2, 3, 6, 9, 17, (2, 3), (2, 3), (1, 2), ((3, 2), (1, 1), (1, 1))),  # windows overlap and hang over
-    (CHUNK + 1, False, 3, 1, 3, 4, 2, (2, 2), (1, 1), (0, 0), MP2),  # a group of one sample
-    (CHUNK // 2, True, 7, 1, 3, 3, 2, (2, 2), (1, 1), (1, 1), MP2),  # groups of two, and one left over
+    (GROUP + 1, False, 3, 1, 3, 4, 2, (2, 2), (1, 1), (0, 0), MP2),  # a group of one sample
+    (GROUP // 2, True, 7, 1, 3, 3, 2, (2, 2), (1, 1), (1, 1), MP2),  # groups of two, and one left over
     (2, True, 1, 1, 10, 4, 1, (2, 2), (1, 1), (0, 0), ((17, 16), (1, 1), (8, 8))),  # places of two bytes
     (1, True, 2, 2, 5, 5, 70, (5, 5), (1, 1), (2, 0), ((2, 1), (2, 1), (0, 0))),
     (STEPS + 3, True, 2, 3, 6, 7, 5, (3, 3), (1, 2), (0, 1), ((2, 2), (3, 3), (0, 0))),  # pixels that no window sees
@@ -29,7 +29,7 @@ GROUPS = CASES[3]
 
 @pytest.fixture(autouse=True)
 def few_images_are_a_group(monkeypatch):
-    monkeypatch.setattr(cpu, "CHUNK", CHUNK)
+    monkeypatch.setattr(cpu, "GROUP", GROUP)
 
 
 def draw(case, dtype, reset="subtract", sigma=None, dyadic=False, seed=0):

@@ -20,12 +20,12 @@ PACKAGE = ROOT / "npsnn"
 LEAST = 97.0  # per cent of lines
 
 PLAIN = [  # what looks into kernels, and is quick without the compiler
-    "tests/adam", "tests/conv2d", "tests/convpool2d", "tests/functional", "tests/leaky", "tests/leakyconvpool2d",
-    "tests/leakylinear", "tests/linear", "tests/pool2d", "tests/test_lanes.py", "tests/test_surrogate.py",
-    "tests/test_fused.py",
+    "tests/adam", "tests/conv2d", "tests/convpool2d", "tests/functional", "tests/leaky", "tests/leakyconv2d",
+    "tests/leakyconvpool2d", "tests/leakylinear", "tests/linear", "tests/pool2d", "tests/test_lanes.py",
+    "tests/test_surrogate.py", "tests/test_fused.py",
 ]  # fmt: skip
 # Minutes, and nothing in them that the other tests do not reach.
-SLOW = ["tests/peers", "tests/conv2d", "tests/convpool2d", "tests/leakyconvpool2d"]
+SLOW = ["tests/peers", "tests/conv2d", "tests/convpool2d", "tests/leakyconv2d", "tests/leakyconvpool2d"]
 AGAIN = "tests/verify/test_golden.py::test_every_case_is_computed_again"
 RUNS = {
     "plain Python": ({"NUMBA_DISABLE_JIT": "1"}, PLAIN),
