@@ -114,6 +114,7 @@ class LeakyConvPool2d(LeakyConv2d):
 
     Example
     -------
+    >>> from npsnn.layers import MaxPool2d
     >>> three = LeakyConvPool2d(Leaky(beta=0.5), ConvPool2d(Conv2d(1, 2, 3), MaxPool2d(2)))
     >>> three.out_shape((1, 1, 1, 6, 6)), three.membranes((1, 1, 1, 6, 6)), three.neurons_at(4)
     ((1, 1, 2, 2, 2), (1, 1, 6, 6), 3)
@@ -159,6 +160,7 @@ class LeakyLinear(Remembers):
 
     Example
     -------
+    >>> from npsnn.layers import Flatten
     >>> two = LeakyLinear(Leaky(beta=0.5), FlatLinear(Flatten(), Linear(12, 5)))
     >>> two.out_shape((1, 1, 3, 2, 2)), two.membranes((1, 1, 3, 2, 2)), two.neurons_at(4)
     ((1, 1, 5), (1, 3, 2, 2), 2)

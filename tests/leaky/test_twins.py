@@ -166,6 +166,7 @@ def test_one_step_and_one_neuron():
         same_bits(both(cpu, *drawing, num_steps=T_), both(reference, *drawing, num_steps=T_))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of a helping thread, where nothing is compiled
 @pytest.mark.parametrize("reset", RESETS)
 def test_infinite_membranes_are_the_laws(reset):
     I, beta, theta, U_before, dS, dmem = draw("float64")

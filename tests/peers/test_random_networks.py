@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 COMBINATIONS = [(reset, surrogate) for reset in RESETS for surrogate in SURROGATES]
-EACH, WITHOUT_NEURONS = 64, 100
+EACH, WITHOUT_NEURONS = 36, 100
 SEEN = defaultdict(list)  # the first neuron's combination -> what `check` gave
 TIED = []  # margins of the networks that were left out
 
