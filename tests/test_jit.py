@@ -69,6 +69,35 @@ def test_the_next_process_finds_the_compiled_kernels(tmp_path):
     assert python(LEAKY, NUMBA_CACHE_DIR=str(tmp_path)) == ["1", "0", "1", "0"]
 
 
+NETWORK = """
+    import numpy as np
+    import npsnn
+    from npsnn import _jit
+
+    kernels, compile_ = [], _jit._compile
+
+    def compile_and_remember(kernel):
+        kernels.append(compile_(kernel))
+        return kernels[-1]
+
+    _jit._compile = compile_and_remember
+    layers = [
+        npsnn.Conv2d(1, 2, 2), npsnn.Leaky(0.5), npsnn.Conv2d(2, 3, 2), npsnn.Leaky(0.5), npsnn.Conv2d(3, 2, 2),
+        npsnn.MaxPool2d(2), npsnn.Leaky(0.5), npsnn.Flatten(), npsnn.Linear(8, 2), npsnn.Leaky(0.5),
+    ]
+    net = npsnn.Sequential(*layers, backend="cpu")
+    spk_rec, _, tape = net.forward(np.ones((2, 1, 7, 7), np.float32), 3)
+    npsnn.optim.Adam(net, lr=0.1).step(net.backward(tape, np.ones_like(spk_rec)))
+    print(sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels))
+"""
+
+
+def test_the_next_process_compiles_nothing(tmp_path):
+    """Of a network in which neurons are fused with all that they can be: forward, backward and the update."""
+    [first], [next_] = (python(NETWORK, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert int(first) >= 11 and next_ == "0"
+
+
 TRAIN = """
     import hashlib
     import numpy as np

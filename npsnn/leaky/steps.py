@@ -49,8 +49,8 @@ def begin_back(static, dU, dI, at):  # type: ignore[no-untyped-def]
             dI[at + m] = 0
 
 
-def step_back_of(formula: Formula) -> Kernel:
-    """A step back, with one surrogate's formula compiled in."""
+def slopes_of(formula: Formula) -> Kernel:
+    """sigma' of (L5) over some membranes, with one surrogate's formula compiled in; it is what `step_back` is given."""
     sigma = register_jitable(formula)
 
     @register_jitable
@@ -59,17 +59,20 @@ def step_back_of(formula: Formula) -> Kernel:
         for m in range(len(U)):
             slope[m] = sigma(U[m] - theta[m], one, a, b)
 
-    @variant_of(formula)
-    def step_back(reset, static, t, dS, dU_after, last, U, beta, theta, one, a, b, room, dU, dI, at):  # type: ignore[no-untyped-def]
-        """(L4) to (L7) of step t, whose dI begins at `at`; dU_after enters where it is the last."""
-        M, slope = len(dU), room.slope
-        for m in range(0, M, BLOCK):
-            count, u = min(BLOCK, M - m), (t + 1) * M + m
-            slopes(U[u : u + count], theta[m : m + count], one, a, b, slope)
-            dmem, r = (dU_after, m) if last else (room.none, 0)
-            credit(reset, static, dS, m, slope, dmem, r, U, u, beta, theta, dU, m, dI, at + m, count)
+    return slopes  # type: ignore[no-any-return]
 
-    return register_jitable(step_back)  # type: ignore[no-any-return]
+
+@register_jitable
+def step_back(  # type: ignore[no-untyped-def]
+    slopes, reset, static, t, dS, dU_after, last, U, beta, theta, one, a, b, room, dU, dI, at
+):
+    """(L4) to (L7) of step t, whose dI begins at `at`; dU_after enters where it is the last."""
+    M = len(dU)
+    for m in range(0, M, BLOCK):
+        count, u = min(BLOCK, M - m), (t + 1) * M + m
+        slopes(U[u : u + count], theta[m : m + count], one, a, b, room.slope)
+        dmem, r = (dU_after, m) if last else (room.none, 0)
+        credit(reset, static, dS, m, room.slope, dmem, r, U, u, beta, theta, dU, m, dI, at + m, count)
 
 
 @register_jitable

@@ -37,7 +37,7 @@ from npsnn.conv2d.image import (
 )
 from npsnn.leaky.images import currents, images_last
 from npsnn.leaky.inside import Neurons
-from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, step_back_of
+from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, slopes_of, step_back
 from npsnn.leakyconv2d.reference import LeakyConv2dCache, Pair
 from npsnn.surrogate import Formula
 
@@ -63,7 +63,7 @@ def _forward(begin, end, I, beta, theta, U, Wt, b, Y, s, reset):  # type: ignore
 @lru_cache
 def _backward_kernel(formula: Formula) -> Kernel:
     """The backward kernel with one surrogate's formula compiled in."""
-    step_back = step_back_of(formula)
+    slopes = slopes_of(formula)
 
     @chunked_jit
     @variant_of(formula)
@@ -88,7 +88,10 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     input_gradient(Wr, s, room, padded)
                     cut_out(padded, s, dS)
                     last, at = t == T - 1, t * step + n * M
-                    step_back(reset, static, t, dS, dU_after[n], last, U, beta, theta, one, a, b, neurons, dU, dI, at)
+                    step_back(
+                        slopes, reset, static, t, dS, dU_after[n], last, U, beta, theta, one, a, b, neurons, dU, dI,
+                        at,
+                    )  # fmt: skip
                 end_back(reset, U, beta, theta, neurons, dU, dU_before[n])
 
     return backward

@@ -36,7 +36,7 @@ from npsnn.conv2d.image import (
 from npsnn.convpool2d.image import choose, list_routed, pixels_of, pooled_shape, windows
 from npsnn.leaky.images import currents, images_last
 from npsnn.leaky.inside import Neurons
-from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, step_back_of
+from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, slopes_of, step_back
 from npsnn.leakyconvpool2d.reference import LeakyConvPool2dCache, Pair
 from npsnn.leakyconvpool2d.trains import (
     STEPS,
@@ -72,7 +72,7 @@ def _forward(begin, end, I, beta, theta, U, Wt, b, Y, place, s, pool, pooled, re
 @lru_cache
 def _backward_kernel(formula: Formula) -> Kernel:
     """The backward kernel with one surrogate's formula compiled in."""
-    step_back = step_back_of(formula)
+    slopes = slopes_of(formula)
 
     @chunked_jit
     @variant_of(formula)
@@ -99,9 +99,10 @@ def _backward_kernel(formula: Formula) -> Kernel:
                         list_routed(dY[t * B + n], place[t * B + n], s, seen_by, room)
                         input_gradient_of_listed(stairs, s, room, padded)
                         cut_out(padded, s, dS)
+                        last, at = t == T - 1, t * step + n * M
                         step_back(
-                            reset, static, t, dS, dU_after[n], t == T - 1, U, beta, theta, one, a, b, neurons, dU, dI,
-                            t * step + n * M,
+                            slopes, reset, static, t, dS, dU_after[n], last, U, beta, theta, one, a, b, neurons, dU,
+                            dI, at,
                         )  # fmt: skip
                     bias_gradient(end_at - first, cells, s, together, total)
                     add_to(total[: s.channels[1]], db[chunk])

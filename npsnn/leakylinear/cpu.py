@@ -21,7 +21,7 @@ from npsnn._sums import add_to, ordered_sum
 from npsnn._threads import parts
 from npsnn.leaky.constants import decay, per_neuron
 from npsnn.leaky.inside import Neurons
-from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, step_back_of
+from npsnn.leaky.steps import back_room, begin_back, charge_all, end_back, slopes_of, step_back
 from npsnn.leakylinear.reference import LeakyLinearCache
 from npsnn.linear.rows import (
     BLOCK,
@@ -62,7 +62,7 @@ def _forward(begin, end, I, beta, theta, U, rows, L, row, tile, b, Y, reset):  #
 @lru_cache
 def _backward_kernel(formula: Formula) -> Kernel:
     """The backward kernel with one surrogate's formula compiled in."""
-    step_back = step_back_of(formula)
+    slopes = slopes_of(formula)
 
     @chunked_jit
     @variant_of(formula)
@@ -89,8 +89,9 @@ def _backward_kernel(formula: Formula) -> Kernel:
                         fetch(dI, (t - 1) * step + n * K, K)
                     last, at = t == T - 1, t * step + n * K
                     step_back(
-                        reset, static, t, dS[t], dU_after[n], last, U, beta, theta, one, a, b, neurons, dU, dI, at
-                    )
+                        slopes, reset, static, t, dS[t], dU_after[n], last, U, beta, theta, one, a, b, neurons, dU, dI,
+                        at,
+                    )  # fmt: skip
                 end_back(reset, U, beta, theta, neurons, dU, dU_before[n])
                 _columns(dy, S, L, row, tile, dW_n)
                 add_to(dW_n.reshape(-1), dW[chunk].reshape(-1))
