@@ -3,11 +3,13 @@
     python -m benchmarks.child ENGINE NETWORK [--num-steps T] [--memory-budget BYTES]
 
 takes two training steps and prints, as JSON, the seconds since the process began, those of the second step, and the
-peak of its memory above what it held before the first. Another number of steps, and a budget, are for npsnn alone and
-a static input.
+peak of its memory above what it held before the first. What it holds then are libraries and machine code, which a step
+of one sample brought in. Another number of steps, and a budget, are for npsnn alone and a static input.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import time
 
@@ -25,12 +27,16 @@ def main() -> None:
     from benchmarks.networks import NETWORKS
     from npsnn import _buffers
 
-    run = getattr(engines, args.engine)(NETWORKS[args.network])
+    engine, network = getattr(engines, args.engine), NETWORKS[args.network]
+    engine(network._replace(batch=1, num_steps=2)).train()
+    run = engine(network)
     if args.num_steps:
         run.steps = args.num_steps
     if args.memory_budget:
         run.net.memory_budget = args.memory_budget
-    _buffers.release()  # what making the network's weights needed
+    _buffers.release()  # what that step, and making the network's weights, needed
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # and what the allocator holds of it, which the next step would use unseen
     held = _bytes("VmRSS")
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts here, not with what the imports needed
