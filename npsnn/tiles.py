@@ -1,7 +1,7 @@
 """How a batch moves through a network: a chunk of samples at a time, a block of steps at a time (floor 2).
 
-A tile is a chunk's block: it goes through every layer before the next begins, so that what one layer hands to the next
-is still near. Chunks are worked by several threads, a thread taking a chunk through all of time. Where the tiles are
+A tile is a chunk's block: it goes through every layer before the next begins, so that little of what one layer hands to
+the next is held at a time. Chunks are worked by several threads, a thread taking a chunk through all of time. Where the tiles are
 cut depends on the network, the batch and T, never on the number of threads or on a memory budget; and the gradients are
 summed block by block, the last first, then chunk by chunk. So neither changes a bit (C11).
 
@@ -20,7 +20,9 @@ from npsnn.layer import Layer, Params, Shape
 from npsnn.neuron import Leaky, Remembers
 
 STEPS = 64  # of a block, at most
-TILE_BYTES = 2**24  # of the membranes of one tile, about
+TILE_BYTES = (
+    2**24
+)  # of the membranes of one tile, about: so large that Python's work between kernels is little beside it
 CHUNKS = 4  # at least so many, where the batch is large enough
 
 Items = tuple[tuple[int, Layer], ...]  # (index, layer) of what is run
