@@ -1,9 +1,9 @@
 """How a batch moves through a network: a chunk of samples at a time, a block of steps at a time (floor 2).
 
 A tile is a chunk's block: it goes through every layer before the next begins, so that little of what one layer hands to
-the next is held at a time. Chunks are worked by several threads, a thread taking a chunk through all of time. Where the tiles are
-cut depends on the network, the batch and T, never on the number of threads or on a memory budget; and the gradients are
-summed block by block, the last first, then chunk by chunk. So neither changes a bit (C11).
+the next is held at a time. Chunks are worked by several threads, a thread taking a chunk through all of time. Where the
+tiles are cut depends on the network, the batch and T, never on the number of threads or on a memory budget; and the
+gradients are summed block by block, the last first, then chunk by chunk. So neither changes a bit (C11).
 
 What stands before the first neuron is run once for a chunk, not once a block, where the input is static (C12).
 """

@@ -60,6 +60,16 @@ def test_what_is_shared_within_has_the_threads_that_are_left_over(threads, chunk
         _threads.set_count(before)
 
 
+def test_what_is_shared_within_is_one_piece_where_no_thread_is_left_over():
+    before, pieces = _threads.count(), []
+    _threads.set_count(3)
+    try:
+        _threads.share(3, lambda begin, end: _threads.share(10, lambda first, last: pieces.append((first, last))))
+    finally:
+        _threads.set_count(before)
+    assert pieces == [(0, 10)] * 3
+
+
 def test_an_error_comes_back_when_all_have_ended(threads):
     ended = []
 
