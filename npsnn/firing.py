@@ -28,7 +28,27 @@ class _Cache(NamedTuple):
     U_after: Array
 
 
-class LeakyConv2d(Remembers):
+def _neurons(leaky: Leaky, x: Array, num_steps: int, U_before: Array | None) -> Neurons:
+    """The neurons with currents x, at rest where no membranes are given."""
+    beta, theta = (constant.astype(x.dtype) for constant in (leaky.beta, leaky.threshold))
+    U_before = np.zeros(x.shape[1:], x.dtype) if U_before is None else U_before
+    return Neurons(x, beta, theta, U_before, num_steps, leaky.spike_grad, leaky.reset_mechanism)
+
+
+class _Firing(Remembers):
+    """What all of them share."""
+
+    def membranes(self, shape: Shape) -> Shape:
+        """The input's, of one step."""
+        return shape[1:]
+
+    def after(self, cache: Any) -> Array:
+        """As the op gave them."""
+        U: Array = cache.U_after
+        return U
+
+
+class LeakyConv2d(_Firing):
     """Neurons, and the convolution of their spikes, for neurons that `fits`.
 
     Its parameters are the convolution's. The law is npsnn/leakyconv2d/reference.py.
@@ -57,10 +77,6 @@ class LeakyConv2d(Remembers):
         """Just before the convolution."""
         return i - 1
 
-    def membranes(self, shape: Shape) -> Shape:
-        """The input's, of one step."""
-        return shape[1:]
-
     def fire(
         self,
         x: Array,
@@ -71,21 +87,13 @@ class LeakyConv2d(Remembers):
         sigma: Surrogate | None = None,
     ) -> tuple[Array, Any]:
         """y and the cache."""
-        beta, theta = (constant.astype(x.dtype) for constant in (self.leaky.beta, self.leaky.threshold))
-        U_before = np.zeros(x.shape[1:], x.dtype) if U_before is None else U_before
-        neurons = Neurons(x, beta, theta, U_before, num_steps, self.spike_grad, self.leaky.reset_mechanism)
-        y, U_after, cache = self._forward(neurons, params, ops)
+        y, U_after, cache = self._forward(_neurons(self.leaky, x, num_steps, U_before), params, ops)
         return y, _Cache(cache, U_after)
 
     def _forward(self, neurons: Neurons, params: Params, ops: Backend) -> Any:
         return ops.leakyconv2d.leakyconv2d_forward(
             neurons, params["weight"], params.get("bias"), stride=self.conv.stride, padding=self.conv.padding
         )
-
-    def after(self, cache: Any) -> Array:
-        """As the op gave them."""
-        U: Array = cache.U_after
-        return U
 
     def back_through(
         self, dy: Array | None, dmem: Array | None, dU_after: Array | None, cache: Any, params: Params, ops: Backend
@@ -153,7 +161,7 @@ class _FlatCache(NamedTuple):
     order: Order
 
 
-class LeakyLinear(Remembers):
+class LeakyLinear(_Firing):
     """Neurons, and the dense layer over their spikes, flattened or not; for neurons that `fits`.
 
     Its parameters are the linear layer's. The law is npsnn/leakylinear/reference.py.
@@ -189,10 +197,6 @@ class LeakyLinear(Remembers):
         """Before the linear layer, and the flattening one if there is one."""
         return i - 2 if isinstance(self.dense, FlatLinear) else i - 1
 
-    def membranes(self, shape: Shape) -> Shape:
-        """The input's, of one step."""
-        return shape[1:]
-
     def fire(
         self,
         x: Array,
@@ -204,23 +208,16 @@ class LeakyLinear(Remembers):
     ) -> tuple[Array, Any]:
         """y and the cache."""
         order, features = order_of(x), x.shape[2:]
-        U_before = np.zeros(x.shape[1:], x.dtype) if U_before is None else U_before
+        own = _neurons(self.leaky, x, num_steps, U_before)
         beta, theta = (
             c if c.ndim == 0 else in_memory(np.broadcast_to(c, (1, 1, *features)), order)[0, 0]
-            for c in (constant.astype(x.dtype) for constant in (self.leaky.beta, self.leaky.threshold))
+            for c in (own.beta, own.theta)
         )
-        neurons = Neurons(
-            in_memory(x, order), beta, theta, in_memory(U_before[None], order)[0],
-            num_steps, self.spike_grad, self.leaky.reset_mechanism,
-        )  # fmt: skip
+        flat_before = in_memory(own.U_before[None], order)[0]
+        neurons = own._replace(I=in_memory(x, order), beta=beta, theta=theta, U_before=flat_before)
         columns = columns_of(params, x.shape, order)
         y, U, cache = ops.leakylinear.leakylinear_forward(neurons, columns["weight"], columns.get("bias"))
-        return y, _FlatCache(cache, out_of_memory(U[None], x.shape, order)[0], x, U_before, order)
-
-    def after(self, cache: Any) -> Array:
-        """As the op gave them."""
-        U: Array = cache.U_after
-        return U
+        return y, _FlatCache(cache, out_of_memory(U[None], x.shape, order)[0], x, own.U_before, order)
 
     def back_through(
         self, dy: Array | None, dmem: Array | None, dU_after: Array | None, cache: Any, params: Params, ops: Backend
