@@ -1,18 +1,15 @@
-"""Numba's options, in one place, each with its reason (floor 0). Only _lanes.py and _vectors.py import Numba too."""
+"""Numba's options, in one place, each with its reason, and how kernels are called (floor 0)."""
 
-import hashlib
-import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from typing import Any
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
-from numba.core.serialize import dumps
 from numba.extending import register_jitable as register_jitable
 
 from npsnn import _threads
+from npsnn._kernel_files import KernelCache
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,  # no Python object is touched inside, so other threads may run
@@ -70,49 +67,11 @@ def variant_of(function: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
     return name
 
 
-class _Summed(CompileResultCacheImpl):  # type: ignore[misc]
-    """Machine code with its sum: with one byte changed it may end the process, or compute another number."""
-
-    def reduce(self, cres: Any) -> tuple[bytes, bytes]:
-        data = dumps(super().reduce(cres))
-        return hashlib.sha256(data).digest(), data
-
-    def rebuild(self, target_context: Any, payload: tuple[bytes, bytes]) -> Any:
-        digest, data = payload
-        if hashlib.sha256(data).digest() != digest:
-            raise ValueError("the file is damaged")
-        return super().rebuild(target_context, pickle.loads(data))
-
-
-class _Cache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of a kernel on disk. It helps where it can; where a file is damaged, or a folder cannot be read or
-    written to, the kernel is compiled as if there were none.
-    """
-
-    _impl_class = _Summed
-
-    def load_overload(self, *key: Any) -> Any:
-        try:
-            return super().load_overload(*key)
-        except Exception:  # there is no telling what unpickling a damaged file raises
-            return None
-
-    def save_overload(self, *item: Any) -> None:
-        with suppress(OSError):
-            try:
-                super().save_overload(*item)
-            except OSError:
-                raise
-            except Exception:  # the index is damaged: begin another
-                self.flush()
-                super().save_overload(*item)
-
-
 def _compile(kernel: Kernel) -> Kernel:
     compiled = numba.njit(**OPTIONS)(kernel)
     if not numba.config.DISABLE_JIT:
-        with suppress(RuntimeError):  # no folder can be written to: compile in every process instead
-            compiled._cache = _Cache(kernel)
+        with suppress(RuntimeError, OSError):  # no folder can be written to: compile in every process instead
+            compiled._cache = KernelCache(kernel)
     return compiled  # type: ignore[no-any-return]
 
 

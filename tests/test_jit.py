@@ -1,40 +1,15 @@
-"""_jit: the cache on disk helps where it can and never harms, kernels are plain Python, and callers may be threads.
+"""_jit: kernels are found by the next process, are plain Python, and callers may be threads.
 
 Each check is a Python process of its own: Numba reads its settings once, at import.
 """
 
-import os
 import shutil
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 
+from tests.processes import ROOT, python
+
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
-
-ROOT = Path(__file__).parents[1]
-
-
-def python(program, *arguments, folder=ROOT, **environment):
-    """What `program` prints; warnings are errors."""
-    settings = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *arguments]
-    done = subprocess.run(command, env=settings, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-ADAM = """
-    import numpy as np
-    from npsnn import _jit
-    from npsnn.adam import cpu
-
-    p, g, m, v = (np.ones(3) for _ in range(4))
-    cpu.adam_step(p, g, m, v, 1, lr=0.5, b1=0.0, b2=0.0, eps=1.0, weight_decay=0.0)
-    assert (p == 0.75).all(), p
-"""
 
 
 def test_importing_compiles_nothing():
@@ -176,98 +151,6 @@ def test_where_kernels_are_kept_changes_no_bit(tmp_path):
     found.append(python(program, folder=tmp_path, **environment))
     assert [kept for kept, _ in found] == ["miss", "hit", "miss", "hit", "nowhere"]
     assert len({digest for _, digest in found}) == 1
-
-
-# `update` steps with a kernel that was never called, so that it is looked for on disk: whether it was found there.
-UPDATE = """
-    import os
-    import shutil
-    from pathlib import Path
-    import numpy as np
-    from npsnn import _jit
-    from npsnn.adam import cpu
-
-    def update(kernel, dtype=np.float32):
-        p, g, m, v = (np.full(3, x, dtype) for x in (1, 0.5, 0, 0))
-        kernel(p, g, m, v, *(dtype(s) for s in (0.5, 1, 0, 1, 0, 1, 0.5, 0)))
-        assert (p == 0.75).all(), p
-        hits, misses = (sum(n.values()) for n in (kernel.compiled.stats.cache_hits, kernel.compiled.stats.cache_misses))
-        assert hits + misses == 1
-        return bool(hits)
-
-    def new():
-        return _jit.jit(cpu._update.compiled.py_func)
-
-    assert not update(new()) and update(new())
-    (index,) = Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbi")
-"""
-
-
-def test_a_damaged_cache_is_compiled_again_and_mended(tmp_path):
-    """Empty, cut off, zeros at the end, other bytes, one of the machine code: as after a crash, or on a bad disk."""
-    program = """
-    (data,) = index.parent.glob("*.nbc")
-    for file in (index, data):
-        whole = file.read_bytes()
-        half = len(whole) // 2
-        damaged = [b"", whole[:half], whole[:-1], whole[:half] + bytes(len(whole) - half), bytes(reversed(whole))]
-        if file == data:
-            at = whole.index(b".text")
-            damaged.append(whole[:at] + b"!" + whole[at + 1 :])
-        for bad in damaged:
-            file.write_bytes(bad)
-            assert not update(new()) and update(new()), (file, bad[:9])
-    data.unlink()
-    assert not update(new()) and update(new())
-    kernel = new()
-    shutil.rmtree(index.parent)
-    assert not update(kernel) and update(new())
-    kernel = new()
-    shutil.rmtree(index.parent)
-    index.parent.touch()
-    assert not update(kernel)
-    """
-    python(UPDATE + program, NUMBA_CACHE_DIR=str(tmp_path))
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="takes root's power over permissions with capset")
-def test_a_folder_that_may_only_be_read(tmp_path):
-    """What is in it is found, what is not is compiled; a process that begins with it keeps its kernels elsewhere."""
-    program = """
-    import ctypes
-    import tempfile
-
-    header, powers = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-    libc = ctypes.CDLL(None)
-    assert libc.capget(header, powers) == 0
-    powers[0] &= ~2  # CAP_DAC_OVERRIDE
-    assert libc.capset(header, powers) == 0
-    first, second = new(), new()
-    index.parent.chmod(0o500)
-    try:
-        tempfile.TemporaryFile(dir=index.parent).close()
-    except PermissionError:
-        pass
-    else:
-        print("ignored")
-        raise SystemExit
-    assert update(first) and not update(second, np.float64)
-    assert new().compiled.stats.cache_path != str(index.parent)
-    """
-    if python(UPDATE + program, NUMBA_CACHE_DIR=str(tmp_path), HOME=str(tmp_path / "home")) == ["ignored"]:
-        pytest.skip("this file system ignores permissions")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
-def test_a_full_disk_costs_only_the_cache(tmp_path):
-    limit = """
-    import resource, signal
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    """
-    program = ADAM.replace("    p, g", limit + "p, g", 1)
-    python(program, NUMBA_CACHE_DIR=str(tmp_path))
-    assert not [f for f in tmp_path.rglob("*.nbc") if f.stat().st_size]
 
 
 def test_several_python_threads_may_call_at_once():
