@@ -35,9 +35,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.extending import register_jitable
 
 from npsnn import _fused, _vectors
+from npsnn._jit import register_jitable
 from npsnn._vectors import FUSED, HAS_COMPRESS, VECTOR_BYTES
 from npsnn._vectors import ROUND as ROUND
 from npsnn._vectors import SUBTRACT as SUBTRACT

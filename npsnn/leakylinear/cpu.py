@@ -16,7 +16,7 @@ import numpy as np
 
 from npsnn import _buffers
 from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
-from npsnn._lanes import RESETS, ROUND, as_many_as_fit, charge, copy, fetch, padded_lanes, row_of
+from npsnn._lanes import RESETS, ROUND, charge, copy, fetch, padded_lanes, row_of
 from npsnn._sums import add_to, ordered_sum
 from npsnn._threads import parts
 from npsnn.leaky.constants import decay, per_neuron
@@ -26,11 +26,11 @@ from npsnn.leakylinear.reference import LeakyLinearCache
 from npsnn.linear.rows import (
     BLOCK,
     SPARSE_COLUMNS,
-    SPREAD,
     are_few,
     bias_gradient,
     columns_of_all,
     columns_of_few,
+    columns_tile,
     padded,
     products,
     products_of_all,
@@ -134,7 +134,7 @@ def leakylinear_backward(
     dI, dU_before = _buffers.empty(neurons.I.shape, W.dtype), np.empty(U_before.shape, W.dtype)
     dW, db = np.empty((chunks, M, K), W.dtype), np.empty((chunks, M), W.dtype)
     dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else np.ascontiguousarray(dU_after)
-    columns = L, row_of(L) if M > ROUND else None, as_many_as_fit(SPREAD, W.itemsize, 20, M)
+    columns = L, row_of(L) if M > ROUND else None, columns_tile(M, W.itemsize)
     _backward_kernel(sigma.formula)(
         chunks, group, np.ascontiguousarray(dY).reshape(-1), dU, *_constants(neurons), np.ascontiguousarray(U_before),
         *padded(W), *columns, dI.reshape(-1), dW, db, dU_before, RESETS[neurons.reset_mechanism], static,

@@ -16,18 +16,18 @@ import numpy as np
 
 from npsnn import _buffers
 from npsnn._jit import chunked_jit, jit
-from npsnn._lanes import ROUND, as_many_as_fit, padded_lanes, row_of
+from npsnn._lanes import ROUND, padded_lanes, row_of
 from npsnn._threads import parts
 from npsnn.linear.reference import LinearCache
 from npsnn.linear.rows import (
     BLOCK,
     ROWS,
     SPARSE_COLUMNS,
-    SPREAD,
     are_few,
     bias_gradient,
     columns_of_all,
     columns_of_few,
+    columns_tile,
     padded,
     products,
     products_room,
@@ -86,7 +86,7 @@ def linear_backward(
     if M > ROUND and _are_few_of_all(X):
         _weight_gradient_of_few(parts(K, BLOCK), dY, X, dW, L, row_of(L))
     else:
-        _weight_gradient_of_all(parts(K, BLOCK), dY, X, dW, as_many_as_fit(SPREAD, W.itemsize, 20, M))
+        _weight_gradient_of_all(parts(K, BLOCK), dY, X, dW, columns_tile(M, W.itemsize))
     if bias:
         db = np.empty(M, W.dtype)
         _bias_gradient(dY, db)  # (D4)

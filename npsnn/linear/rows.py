@@ -158,6 +158,16 @@ def bias_gradient(dY, db):  # type: ignore[no-untyped-def]
             db[m] += part[m]
 
 
+def columns_tile(M: int, itemsize: int) -> tuple[int, ...]:
+    """The tile of `columns_of_all` for M outputs: of few sizes, for each is compiled.
+
+    >>> [len(columns_tile(M, 8)) for M in (1, 4, 5, 10)]
+    [1, 1, 5, 5]
+    """
+    fit = len(as_many_as_fit(SPREAD, itemsize, 20, M))
+    return (0,) * max(size for size in (1, 5, 10) if size <= fit)
+
+
 def padded(rows: Array) -> tuple[Array, int, tuple[int, ...], tuple[int, ...]]:
     """The rows, each padded with zeros to as many lanes, in one flat array; how many, their pieces, a tile of them."""
     L = padded_lanes(rows.shape[1])
