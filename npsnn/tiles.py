@@ -20,10 +20,9 @@ from npsnn.layer import Layer, Params, Shape
 from npsnn.neuron import Leaky, Remembers
 
 STEPS = 64  # of a block, at most
-TILE_BYTES = (
-    2**24
-)  # of the membranes of one tile, about: so large that Python's work between kernels is little beside it
-CHUNKS = 4  # at least so many, where the batch is large enough
+# Of the membranes of one tile, about: so large that Python's work between kernels is little beside it.
+TILE_BYTES = 2**24
+CHUNKS = 2  # at least so many, where there are as many samples; threads that are left over share the work of a kernel
 
 Items = tuple[tuple[int, Layer], ...]  # (index, layer) of what is run
 Caches = tuple[Any, ...]  # one an item

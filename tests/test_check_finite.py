@@ -13,7 +13,7 @@ from npsnn import functional as SF
 from npsnn.nonfinite import NonFiniteError
 from tests.twins import same_bits
 
-T, B = tiles.STEPS + 9, 9  # two blocks of steps; on cpu three chunks of samples
+T, B = tiles.STEPS + 9, 9  # two blocks of steps; on cpu two chunks of samples
 HUGE = np.float32(1e38)  # a third of what float32 holds
 EVERY = surrogate.straight_through_estimator()
 
