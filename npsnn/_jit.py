@@ -23,6 +23,8 @@ Kernel = Callable[..., Any]
 
 # A function that is called from kernels alone, and is plain Python outside of them.
 register_jitable = numba.extending.register_jitable(no_cfunc_wrapper=True)
+# The same for one that makes no array: it need not count who holds those that it is given.
+borrows = numba.extending.register_jitable(no_cfunc_wrapper=True, _nrt=False)
 
 
 def jit(kernel: Kernel) -> Kernel:

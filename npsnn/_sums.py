@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import register_jitable
+from npsnn._jit import borrows
 
 Array = np.ndarray[Any, Any]
 
 
-@register_jitable
+@borrows
 def add_to(part, total):  # type: ignore[no-untyped-def]
     """Total += part. As a statement on arrays it would take longer to compile than a loop."""
     for k in range(len(part)):

@@ -106,12 +106,19 @@ class _Loop:
         self.k.add_incoming(builder.add(self.k, _number(self.step)), builder.block)
         for phi, v in zip(self.carried, carried, strict=True):
             phi.add_incoming(v, builder.block)
-        builder.branch(self.head)
+        builder.branch(self.head).set_metadata("llvm.loop", _not_unrolled(builder.module))
         builder.position_at_end(self.end)
 
     def listed(self, array: Any) -> Any:
         """The k-th entry of a list, as an offset."""
         return self.builder.sext(self.builder.load(self.builder.gep(array, [self.k])), INT64)
+
+
+def _not_unrolled(module: Any) -> Any:
+    """What keeps LLVM from writing a loop's body four times: a short list would then have two ends, which none foresees."""
+    loop = module.add_metadata([module.add_metadata(["llvm.loop.unroll.disable", str(len(module.metadata))])])
+    loop.operands = (loop, module.add_metadata(["llvm.loop.unroll.disable"]))
+    return loop
 
 
 def _rows(builder: Any, lanes: _Lanes, array: Any, at: Any, step: Any, count: int) -> list[Any]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn._jit import register_jitable
+from npsnn._jit import borrows, register_jitable
 from npsnn._lanes import (
     ROUND,
     SLACK,
@@ -148,7 +148,7 @@ def scratch(X, Wt, s, rows):  # type: ignore[no-untyped-def]
     return Scratch(image, numbers, acc, listed, found, starts, row, channel, column)
 
 
-@register_jitable
+@borrows
 def fires_seldom(X):  # type: ignore[no-untyped-def]
     """Whether one image, of numbers or of spikes, is nothing but zeros and few ones."""
     ones = others = 0
@@ -158,18 +158,24 @@ def fires_seldom(X):  # type: ignore[no-untyped-def]
     return others == 0 and ones < SPARSE * len(X)
 
 
-@register_jitable
+@borrows
+def has_border(s):  # type: ignore[no-untyped-def]
+    """Whether there are zeros around an image: else it is its padded self."""
+    return s.padding[0] > 0 or s.padding[1] > 0
+
+
+@borrows
 def surround(X, s, image):  # type: ignore[no-untyped-def]
     """One image with zeros around it; itself where there are none."""
     C, (H_in, W_in), (ph, pw) = s.channels[0], s.size, s.padding
-    if ph == 0 and pw == 0:
+    if not has_border(s):
         return X
     for u in range(H_in):
         copy(X, u * W_in * C, W_in * C, image, ((u + ph) * (W_in + 2 * pw) + pw) * C)
     return image
 
 
-@register_jitable
+@borrows
 def _put(image, numbers):  # type: ignore[no-untyped-def]
     for q in range(len(image)):
         numbers[q] = image[q]
@@ -178,7 +184,7 @@ def _put(image, numbers):  # type: ignore[no-untyped-def]
 # --- forward -------------------------------------------------------------------------------------------------------
 
 
-@register_jitable
+@borrows
 def convolve(X, Wt, b, s, room):  # type: ignore[no-untyped-def]
     """(K1), (K2): one image's acc, room.rows; b is padded to L numbers."""
     image = surround(X, s, room.image)
@@ -193,14 +199,14 @@ def convolve(X, Wt, b, s, room):  # type: ignore[no-untyped-def]
                 room.rows[pixel * s.L + o] += b[o]
 
 
-@register_jitable
+@borrows
 def put_outputs(s, room, Y):  # type: ignore[no-untyped-def]
     """Acc, room.rows, without what pads its rows."""
     for pixel in range(s.shape[0] * s.shape[1]):
         copy(room.rows, pixel * s.L, s.channels[1], Y, pixel * s.channels[1])
 
 
-@register_jitable
+@borrows
 def _convolve_spikes(image, Wt, b, s, room):  # type: ignore[no-untyped-def]
     """What fires in kw columns is listed once, by (u, j, c), for all windows over them: a window sees kh rows of it."""
     C, (H_out, W_out), (kh, kw), (sh, sw), L = s.channels[0], s.shape, s.kernel, s.stride, s.L
@@ -217,7 +223,7 @@ def _convolve_spikes(image, Wt, b, s, room):  # type: ignore[no-untyped-def]
                 sum_ones(s.row, Wt, base + lane, room.listed, first, last, b, lane, room.rows, at + lane)
 
 
-@register_jitable
+@borrows
 def _convolve_numbers(image, Wt, s, acc):  # type: ignore[no-untyped-def]
     """Neighbouring windows together, so that a row of weights is read once for all of them."""
     C, (H_out, W_out), (kh, kw), (sh, sw), L = s.channels[0], s.shape, s.kernel, s.stride, s.L
@@ -237,7 +243,7 @@ def _convolve_numbers(image, Wt, s, acc):  # type: ignore[no-untyped-def]
 # --- backward: weights ---------------------------------------------------------------------------------------------
 
 
-@register_jitable
+@borrows
 def put_deltas(dY, s, room, total):  # type: ignore[no-untyped-def]
     """One image's dy, room.rows, and (K4) its sum over the output pixels, total[:O]."""
     (H_out, W_out), O, wide = s.shape, s.channels[1], s.stride[1] * s.L
@@ -250,7 +256,7 @@ def put_deltas(dY, s, room, total):  # type: ignore[no-untyped-def]
                 add_piece(s.row, dY, q + x * O + lane, O - lane, total, lane)
 
 
-@register_jitable
+@borrows
 def weight_gradient(X, s, room, dWt):  # type: ignore[no-untyped-def]
     """(K3): dWt += of one image, from its dy, room.rows."""
     image = surround(X, s, room.image)
@@ -262,7 +268,7 @@ def weight_gradient(X, s, room, dWt):  # type: ignore[no-untyped-def]
         _weight_gradient_of_numbers(room.numbers, room.rows, s, dWt)
 
 
-@register_jitable
+@borrows
 def _list_channels(image, s, room):  # type: ignore[no-untyped-def]
     """The pixels that fire and are seen, by (c, u, v), the rows u that go with one kernel row side by side.
 
@@ -289,7 +295,7 @@ def _list_channels(image, s, room):  # type: ignore[no-untyped-def]
             k += 1
 
 
-@register_jitable
+@borrows
 def _weight_gradient_of_spikes(s, room, dWt):  # type: ignore[no-untyped-def]
     """A channel's pixels that fire are met once for each i, and kw sums, one for each j, stay in registers."""
     C, H_out, (kh, kw), sh, L = s.channels[0], s.shape[0], s.kernel, s.stride[0], s.L
@@ -310,7 +316,7 @@ def _weight_gradient_of_spikes(s, room, dWt):  # type: ignore[no-untyped-def]
                     add_columns(ONE, s.row, dy, b, 0, listed, first, last, dWt, at, 0)
 
 
-@register_jitable
+@borrows
 def _weight_gradient_of_numbers(image, dy, s, dWt):  # type: ignore[no-untyped-def]
     """Neighbouring (j, c) together, over the pixels of one y."""
     C, (H_out, W_out), (kh, kw), (sh, sw), L = s.channels[0], s.shape, s.kernel, s.stride, s.L
@@ -329,7 +335,7 @@ def _weight_gradient_of_numbers(image, dy, s, dWt):  # type: ignore[no-untyped-d
 # --- backward: input -----------------------------------------------------------------------------------------------
 
 
-@register_jitable
+@borrows
 def input_gradient_of_listed(stairs, s, room, padded):  # type: ignore[no-untyped-def]
     """(K5), (K6): padded dX of one image, from its listed deltas, by x: down a column of output pixels, a row of padded
     is met by kh of them, and its sum stays in registers until the last. The list goes by (x, y); starts[x, y]: where an
@@ -343,7 +349,7 @@ def input_gradient_of_listed(stairs, s, room, padded):  # type: ignore[no-untype
         _add_kernel_rows(ONE, ONE, stairs, kh - kh % together, i, s, room, padded)
 
 
-@register_jitable
+@borrows
 def _add_kernel_rows(rows, shift, stairs, group, i, s, room, padded):  # type: ignore[no-untyped-def]
     """len(rows) of them, from the i-th of the group that begins with row `group`."""
     (C, O), (H_out, W_out), (sh, sw), piece = s.channels, s.shape, s.stride, ROUND * len(s.stair)
@@ -358,7 +364,7 @@ def _add_kernel_rows(rows, shift, stairs, group, i, s, room, padded):  # type: i
             )  # fmt: skip
 
 
-@register_jitable
+@borrows
 def input_gradient(Wr, s, room, padded):  # type: ignore[no-untyped-def]
     """The same from all deltas. Output pixels whose rows of padded do not meet go together."""
     (C, O), (H_out, W_out), (sh, sw), R = s.channels, s.shape, s.stride, s.R
@@ -382,7 +388,7 @@ def input_gradient(Wr, s, room, padded):  # type: ignore[no-untyped-def]
                                 )
 
 
-@register_jitable
+@borrows
 def cut_out(padded, s, dX):  # type: ignore[no-untyped-def]
     """The image's part of padded dX."""
     C, (H_in, W_in), (ph, pw) = s.channels[0], s.size, s.padding

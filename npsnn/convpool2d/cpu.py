@@ -49,7 +49,7 @@ def _forward(begin, end, size, X, Wt, b, Y, place, s, pool, pooled):  # type: ig
         pixels = pixels_of(s, pool, pooled, place)
         for n in range(chunk * size, min((chunk + 1) * size, len(X))):
             convolve(X[n], Wt, b, s, room)
-            choose(room.rows, Y[n], place[n], s, pixels)
+            choose(room.rows, Y.reshape(-1), place.reshape(-1), n * Y.shape[1], s, pixels)
 
 
 @chunked_jit
@@ -64,7 +64,7 @@ def _backward(begin, end, size, dY, place, X, stairs, dX, dWt, db, s, pool, pool
             add_to(total, db[chunk])
             weight_gradient(X[n], s, room, dWt[chunk])
             if dX is not None:
-                list_routed(dY[n], place[n], s, seen_by, room)
+                list_routed(dY.reshape(-1), place.reshape(-1), n * dY.shape[1], s, seen_by, room)
                 input_gradient_of_listed(stairs, s, room, padded)
                 cut_out(padded, s, dX[n])
 

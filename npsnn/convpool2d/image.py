@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn._jit import register_jitable
+from npsnn._jit import borrows, register_jitable
 from npsnn._lanes import ROUND, add_labelled, add_piece, largest, list_labelled, put_labelled
 
 Array = np.ndarray[Any, Any]
@@ -54,17 +54,17 @@ def pixels_of(s, pool, pooled, place):  # type: ignore[no-untyped-def]
     return Pixels(starts, offsets, places)
 
 
-@register_jitable
-def choose(acc, Y, place, s, pixels):  # type: ignore[no-untyped-def]
-    """(P1), (P2) over one image's acc[(y, x), o]."""
+@borrows
+def choose(acc, Y, place, begin, s, pixels):  # type: ignore[no-untyped-def]
+    """(P1), (P2) over one image's acc[(y, x), o], whose Y and place begin at `begin`."""
     O, (starts, offsets, places) = s.channels[1], pixels
     for cell in range(len(starts) - 1):
         for lane in range(0, s.L, ROUND * len(s.row)):
-            at, first, last = cell * O + lane, starts[cell], starts[cell + 1]
+            at, first, last = begin + cell * O + lane, starts[cell], starts[cell + 1]
             largest(s.row, acc, lane, offsets, places, first, last, Y, place, at, O - lane)
 
 
-@register_jitable
+@borrows
 def route(dY, place, s, pool, pooled, dy, total):  # type: ignore[no-untyped-def]
     """(P3), (K4): one image's deltas at their places in dy, and summed. What no window sees stays 0, as it came."""
     (kh, kw), (sh, sw), (ph, pw) = pool
@@ -104,15 +104,15 @@ def windows(s, pool, pooled):  # type: ignore[no-untyped-def]
     return Windows(starts, cells, labels)
 
 
-@register_jitable
-def list_routed(dY, place, s, seen_by, room):  # type: ignore[no-untyped-def]
-    """(P3): one image's deltas that are not zero, listed for (K5) at the pixels where the maxima were."""
+@borrows
+def list_routed(dY, place, first, s, seen_by, room):  # type: ignore[no-untyped-def]
+    """(P3): the deltas, not zero, of the image that begins at `first`, listed for (K5) where the maxima were."""
     O, H_out, step, k = s.channels[1], s.shape[0], ROUND * len(s.stair) * len(s.stairs), 0
     for x in range(s.shape[1]):
         for y in range(H_out):
             pixel = x * H_out + y
             room.starts[x, y] = k
             for n in range(seen_by.starts[pixel], seen_by.starts[pixel + 1]):
-                at, label = seen_by.cells[n] * O, seen_by.labels[n]
+                at, label = first + seen_by.cells[n] * O, seen_by.labels[n]
                 k = list_labelled(dY, place, at, label, O, step, room.listed, room.found, k)
         room.starts[x, H_out] = k

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import Kernel, chunked_jit, register_jitable, variant_of
+from npsnn._jit import Kernel, borrows, chunked_jit, register_jitable, variant_of
 from npsnn._lanes import RESETS, SUBTRACT, ZERO, charge, credit, fetch
 from npsnn._memory import Order, empty, order_of, rows
 from npsnn._threads import parts
@@ -47,7 +47,7 @@ def _forward(begin, end, I, beta, theta, U_before, U, S, reset):  # type: ignore
                 charge(reset, U, u - M, I, now, beta, theta, m, U, u, S, u, count)
 
 
-@register_jitable
+@borrows
 def _step_back(  # type: ignore[no-untyped-def]
     U_t, dS_t, dmem_t, slope, R_next, dR_next, beta, theta, subtract, zero, attached, constants, dbeta, dtheta, dU
 ):
@@ -92,7 +92,7 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
     """The backward kernels with one surrogate's formula compiled in: for few terms, and for every one."""
     sigma = register_jitable(formula)
 
-    @register_jitable
+    @borrows
     @variant_of(formula)
     def slopes(t, mine, U, U_before, theta, recorded, a, b, slope):  # type: ignore[no-untyped-def]
         if recorded.shape[0] > 0:
@@ -145,7 +145,7 @@ def _backward_kernels(formula: Formula) -> tuple[Kernel, Kernel]:
     return few_terms, every_term
 
 
-@register_jitable
+@borrows
 def _fetch(t, mine, dS, U, dI, static):  # type: ignore[no-untyped-def]
     """Ask for what the next step, t, reads and writes of a block."""
     at, count = t * U.shape[1] + mine.start, mine.stop - mine.start
@@ -156,7 +156,7 @@ def _fetch(t, mine, dS, U, dI, static):  # type: ignore[no-untyped-def]
         fetch(dI.reshape(-1), at, count)
 
 
-@register_jitable
+@borrows
 def _few_terms(  # type: ignore[no-untyped-def]
     t, mine, dS, dmem, U, U_before, beta, theta, slope, none, reset, static, dI, dU
 ):

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn._jit import Kernel, register_jitable, variant_of
+from npsnn._jit import Kernel, borrows, register_jitable, variant_of
 from npsnn._lanes import charge, copy, credit, fetch
 from npsnn.surrogate import Formula
 
 BLOCK = 2048  # neurons: what a few steps of them read and write stays near
 
 
-@register_jitable
+@borrows
 def charge_all(reset, I, at, step, beta, theta, U_before, U, S):  # type: ignore[no-untyped-def]
     """(L1) to (L3) of all steps; the currents begin at `at`, and a step's so far after those before."""
     T, M = S.shape
@@ -40,7 +40,7 @@ def back_room(like):  # type: ignore[no-untyped-def]
     return Room(np.empty(BLOCK, like.dtype), np.zeros(BLOCK, like.dtype))
 
 
-@register_jitable
+@borrows
 def begin_back(static, dU, dI, at):  # type: ignore[no-untyped-def]
     """Nothing has come back yet."""
     for m in range(len(dU)):
@@ -53,7 +53,7 @@ def slopes_of(formula: Formula) -> Kernel:
     """sigma' of (L5) over some membranes, with one surrogate's formula compiled in; it is what `step_back` is given."""
     sigma = register_jitable(formula)
 
-    @register_jitable
+    @borrows
     @variant_of(formula)
     def slopes(U, theta, one, a, b, slope):  # type: ignore[no-untyped-def]
         for m in range(len(U)):
@@ -62,7 +62,7 @@ def slopes_of(formula: Formula) -> Kernel:
     return slopes  # type: ignore[no-any-return]
 
 
-@register_jitable
+@borrows
 def step_back(  # type: ignore[no-untyped-def]
     slopes, reset, static, t, dS, dU_after, last, U, beta, theta, one, a, b, room, dU, dI, at
 ):
@@ -75,7 +75,7 @@ def step_back(  # type: ignore[no-untyped-def]
         credit(reset, static, dS, m, room.slope, dmem, r, U, u, beta, theta, dU, m, dI, at + m, count)
 
 
-@register_jitable
+@borrows
 def end_back(reset, U, beta, theta, room, dU, dU_before):  # type: ignore[no-untyped-def]
     """(L10): no spike left from U[0]."""
     M, none = len(dU), room.none

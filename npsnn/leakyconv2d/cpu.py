@@ -24,6 +24,7 @@ from npsnn.conv2d.image import (
     cut_out,
     for_backward,
     for_forward,
+    has_border,
     input_gradient,
     padded_bias,
     put_deltas,
@@ -73,9 +74,10 @@ def _backward_kernel(formula: Formula) -> Kernel:
         (B, M), one, T = U_before.shape, Wr.dtype.type(1), len(dY) // len(U_before)
         step = 0 if static else B * M
         U, S = np.empty((T + 1) * M, Wr.dtype), np.empty((T, M), np.bool_)
-        dS, dU, neurons = np.empty(M, U.dtype), np.empty(M, U.dtype), back_room(U)
+        dU, neurons = np.empty(M, U.dtype), back_room(U)
         room, total = scratch(S, Wr, s, s.shape[0] * s.seen[1] + s.kernel[1] - 1), np.empty(s.L, U.dtype)
         padded = aligned(Wr, len(room.image) + s.R)
+        dS = np.empty(M, U.dtype) if has_border(s) else padded
         for chunk in range(begin, end):
             dWt[chunk], db[chunk] = 0, 0
             for n in range(chunk * group, min((chunk + 1) * group, B)):
@@ -86,7 +88,8 @@ def _backward_kernel(formula: Formula) -> Kernel:
                     add_to(total[: s.channels[1]], db[chunk])
                     weight_gradient(S[t], s, room, dWt[chunk])
                     input_gradient(Wr, s, room, padded)
-                    cut_out(padded, s, dS)
+                    if has_border(s):
+                        cut_out(padded, s, dS)
                     last, at = t == T - 1, t * step + n * M
                     step_back(
                         slopes, reset, static, t, dS, dU_after[n], last, U, beta, theta, one, a, b, neurons, dU, dI,

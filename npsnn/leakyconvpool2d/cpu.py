@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from npsnn._jit import Kernel, chunked_jit, variant_of
-from npsnn._lanes import RESETS, aligned, charge
+from npsnn._lanes import RESETS, aligned, charge, fetch
 from npsnn._memory import CHANNELS_LAST, IMAGES_LAST, empty, flat, rows
 from npsnn._sums import add_to, ordered_sum
 from npsnn._threads import parts
@@ -25,6 +25,7 @@ from npsnn.conv2d.image import (
     cut_out,
     for_backward,
     for_forward,
+    has_border,
     input_gradient_of_listed,
     padded_bias,
     rows_of_outputs,
@@ -57,16 +58,16 @@ GROUP = 256
 @chunked_jit
 def _forward(begin, end, I, beta, theta, U, Wt, b, Y, place, s, pool, pooled, reset):  # type: ignore[no-untyped-def]
     """U comes in as U_before."""
-    (B, M), T = U.shape, len(Y) // len(U)
-    step = B * M if len(I) > B * M else 0
-    S = np.empty((1, M), np.bool_)
+    (B, M), size = U.shape, pooled[0] * pooled[1] * s.channels[1]
+    T, step, S = len(Y) // (B * size), B * M if len(I) > B * M else 0, np.empty(M, np.bool_)
     room = scratch(S, Wt, s, s.shape[0] * s.shape[1])
     pixels = pixels_of(s, pool, pooled, place)
     for n in range(begin, end):
+        now = U[n]
         for t in range(T):
-            charge(reset, U[n], 0, I, t * step + n * M, beta, theta, 0, U[n], 0, S[0], 0, M)
-            convolve(S[0], Wt, b, s, room)
-            choose(room.rows, Y[t * B + n], place[t * B + n], s, pixels)
+            charge(reset, now, 0, I, t * step + n * M, beta, theta, 0, now, 0, S, 0, M)
+            convolve(S, Wt, b, s, room)
+            choose(room.rows, Y, place, (t * B + n) * size, s, pixels)
 
 
 @lru_cache
@@ -80,28 +81,35 @@ def _backward_kernel(formula: Formula) -> Kernel:
         begin, end, group, dY, place, dU_after, I, beta, theta, U_before, stairs, dI, dWt, db, dU_before, s, pool,
         pooled, reset, static, a, b,
     ):  # fmt: skip
-        (B, M), one, T = U_before.shape, stairs.dtype.type(1), len(dY) // len(U_before)
-        step = 0 if static else B * M
+        (B, M), one, size = U_before.shape, stairs.dtype.type(1), pooled[0] * pooled[1] * s.channels[1]
+        step, T = 0 if static else B * M, len(dY) // (B * size)
         U, S = np.empty((T + 1) * M, stairs.dtype), np.empty((T, M), np.bool_)
-        dS, dU, neurons = np.empty(M, U.dtype), np.empty(M, U.dtype), back_room(U)
+        dU, neurons = np.empty(M, U.dtype), back_room(U)
         room, total = scratch(S, stairs, s, 0), np.empty(s.L, U.dtype)
         padded, seen_by, cells = aligned(stairs, len(room.image) + s.R), windows(s, pool, pooled), pooled[0] * pooled[1]
+        dS = np.empty(M, U.dtype) if has_border(s) else padded
         together = trains_room(M, cells, place, stairs, s)
         for chunk in range(begin, end):
             dWt[chunk], db[chunk] = 0, 0
             for n in range(chunk * group, min((chunk + 1) * group, B)):
+                after = dU_after[n]
                 charge_all(reset, I, n * M, step, beta, theta, U_before[n], U, S)
                 begin_back(static, dU, dI, n * M)
                 for end_at in range(T, 0, -STEPS):
                     first = max(0, end_at - STEPS)
                     for t in range(end_at - 1, first - 1, -1):
-                        keep_deltas(dY[t * B + n], place[t * B + n], t - first, cells, s, together)
-                        list_routed(dY[t * B + n], place[t * B + n], s, seen_by, room)
+                        image = (t * B + n) * size
+                        if t > 0:
+                            fetch(dY, image - B * size, size)
+                            fetch(place, image - B * size, size)
+                        keep_deltas(dY, place, image, t - first, cells, s, together)
+                        list_routed(dY, place, image, s, seen_by, room)
                         input_gradient_of_listed(stairs, s, room, padded)
-                        cut_out(padded, s, dS)
+                        if has_border(s):
+                            cut_out(padded, s, dS)
                         last, at = t == T - 1, t * step + n * M
                         step_back(
-                            slopes, reset, static, t, dS, dU_after[n], last, U, beta, theta, one, a, b, neurons, dU,
+                            slopes, reset, static, t, dS, after, last, U, beta, theta, one, a, b, neurons, dU,
                             dI, at,
                         )  # fmt: skip
                     bias_gradient(end_at - first, cells, s, together, total)
@@ -124,7 +132,8 @@ def leakyconvpool2d_forward(
     place = empty(Y.shape, place_dtype(pool[0]), CHANNELS_LAST)
     U = images_last(neurons.U_before)
     _forward(
-        B, *currents(neurons), flat(U), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y), flat(place),
+        B, *currents(neurons), flat(U), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y).reshape(-1),
+        flat(place).reshape(-1),
         for_forward(s), pool, pooled, RESETS[neurons.reset_mechanism],
     )  # fmt: skip
     chosen = MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool)
@@ -146,8 +155,8 @@ def leakyconvpool2d_backward(
     dI, dU_before = empty(neurons.I.shape, W.dtype, IMAGES_LAST), empty(U_before.shape, W.dtype, CHANNELS_LAST)
     dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else dU_after
     _backward_kernel(sigma.formula)(
-        chunks, group, flat(dY.reshape(-1, *dY.shape[2:])), flat(place), flat(dU), *currents(neurons), flat(U_before),
-        stairs_of_inputs(W, s), rows(dI, IMAGES_LAST).reshape(-1), dWt, db, flat(dU_before),
+        chunks, group, flat(dY.reshape(-1, *dY.shape[2:])).reshape(-1), flat(place).reshape(-1), flat(dU),
+        *currents(neurons), flat(U_before), stairs_of_inputs(W, s), rows(dI, IMAGES_LAST).reshape(-1), dWt, db, flat(dU_before),
         for_backward(s, True, listed=True), tuple(pool), pooled,
         RESETS[neurons.reset_mechanism], static, *sigma.constants(W.dtype)[1:],
     )  # fmt: skip

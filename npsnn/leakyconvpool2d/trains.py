@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npsnn._jit import register_jitable
+from npsnn._jit import borrows, register_jitable
 from npsnn._lanes import ROUND, add_labelled, add_piece, aligned, copy, put_labelled, sum_ones
 
 Array = np.ndarray[Any, Any]
@@ -77,17 +77,17 @@ def trains_room(M, cells, place, like, s):  # type: ignore[no-untyped-def]
     )
 
 
-@register_jitable
-def keep_deltas(dY, place, t, cells, s, room):  # type: ignore[no-untyped-def]
-    """One step's dY and place, t of those that are summed together."""
+@borrows
+def keep_deltas(dY, place, first, t, cells, s, room):  # type: ignore[no-untyped-def]
+    """One step's dY and place, which begin at `first`; t of those that are summed together."""
     O, L = s.channels[1], s.L
     for cell in range(cells):
         at = (cell * STEPS + t) * L
-        copy(dY, cell * O, O, room.deltas, at)
-        copy(place, cell * O, O, room.labels, at)
+        copy(dY, first + cell * O, O, room.deltas, at)
+        copy(place, first + cell * O, O, room.labels, at)
 
 
-@register_jitable
+@borrows
 def bias_gradient(steps, cells, s, room, total):  # type: ignore[no-untyped-def]
     """(K4): the sum of what is kept, by cell, then t."""
     total[:] = 0
@@ -97,7 +97,7 @@ def bias_gradient(steps, cells, s, room, total):  # type: ignore[no-untyped-def]
                 add_piece(s.row, room.deltas, (cell * STEPS + t) * s.L + lane, s.L, total, lane)
 
 
-@register_jitable
+@borrows
 def find_trains(S, s, room):  # type: ignore[no-untyped-def]
     """The trains of S (steps, M), and where they are fired."""
     words, train, slots, word, firsts, steps = room.words, room.train, room.slots, room.word, room.firsts, room.steps
@@ -124,14 +124,14 @@ def find_trains(S, s, room):  # type: ignore[no-untyped-def]
     _find_places(s, room)
 
 
-@register_jitable
+@borrows
 def _slot(bits):  # type: ignore[no-untyped-def]
     """A number that every bit of a word has a part in."""
     half = bits ^ (bits >> np.uint64(31))
     return np.int64((half ^ (half >> np.uint64(11)) ^ (half >> np.uint64(21))) & np.uint64(0x7FFFFFFF))
 
 
-@register_jitable
+@borrows
 def _find_places(s, room):  # type: ignore[no-untyped-def]
     """Of the padded image, by (u, v, c)."""
     C, (H_in, W_in), (ph, pw), k = s.channels[0], s.size, s.padding, 0
@@ -146,7 +146,7 @@ def _find_places(s, room):  # type: ignore[no-untyped-def]
     room.begins[s.seen[0] * s.seen[1]] = k
 
 
-@register_jitable
+@borrows
 def weight_gradient_of_trains(steps, s, seen_by, room, dWt):  # type: ignore[no-untyped-def]
     """(K3): dWt += of what is kept and found."""
     (H_out, W_out), L, both = s.shape, s.L, s.row + s.row
@@ -166,7 +166,7 @@ def weight_gradient_of_trains(steps, s, seen_by, room, dWt):  # type: ignore[no-
                     _add_sums(y, x + p, p, s, room, dWt)
 
 
-@register_jitable
+@borrows
 def _meet(y, x, s, room):  # type: ignore[no-untyped-def]
     """How many trains the windows of (y, x) and the pixel beside it see; each has a place in `here` then."""
     (kh, kw), (sh, sw), wide, met = s.kernel, s.stride, s.seen[1], 0
@@ -183,7 +183,7 @@ def _meet(y, x, s, room):  # type: ignore[no-untyped-def]
     return met
 
 
-@register_jitable
+@borrows
 def _put_rows(steps, y, x, p, s, seen_by, room):  # type: ignore[no-untyped-def]
     """dC of the pair's pixel p, which is (y, x): (P3)."""
     L, pixel = s.L, x * s.shape[0] + y
@@ -203,7 +203,7 @@ def _put_rows(steps, y, x, p, s, seen_by, room):  # type: ignore[no-untyped-def]
                     add_labelled(s.row, room.deltas, room.labels, source, label, L, room.rows, at)
 
 
-@register_jitable
+@borrows
 def _add_sums(y, x, p, s, room, dWt):  # type: ignore[no-untyped-def]
     """H of the pair's pixel p, which is (y, x), to the weights of every neuron that its window sees fire."""
     C, L, (kh, kw), (sh, sw), wide = s.channels[0], s.L, s.kernel, s.stride, s.seen[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npsnn._jit import register_jitable
+from npsnn._jit import borrows, register_jitable
 from npsnn._lanes import (
     ROUND,
     SLACK,
@@ -33,7 +33,7 @@ ONE = (0,)
 SPREAD = (0, 0)  # a piece of the inputs k, for (D3) of any numbers
 
 
-@register_jitable
+@borrows
 def are_few(X, first, last, share):  # type: ignore[no-untyped-def]
     """Whether less than that share of these rows' numbers are not zero."""
     some = 0
@@ -44,7 +44,7 @@ def are_few(X, first, last, share):  # type: ignore[no-untyped-def]
     return some < share * (last - first) * X.shape[1]
 
 
-@register_jitable
+@borrows
 def _products_of_few(x, rows, L, row, listed, total):  # type: ignore[no-untyped-def]
     fires = list_nonzero(x, 0, len(x), 0, 1, listed, 0)
     for lane in range(0, L, ROUND * len(row)):
@@ -58,7 +58,7 @@ def products_room(rows, K, L, tile):  # type: ignore[no-untyped-def]
     return aligned(rows, together * L), aligned(rows, together * K), np.empty(K + SLACK, np.int32)
 
 
-@register_jitable
+@borrows
 def products(X, first, last, rows, L, row, tile, b, Y, room):  # type: ignore[no-untyped-def]
     """Y[n] = b + the sum over k of X[n, k] rows[k], n from `first` to `last`: (D1), and (D2) without a bias."""
     if are_few(X, first, last, SPARSE):
@@ -71,7 +71,7 @@ def products(X, first, last, rows, L, row, tile, b, Y, room):  # type: ignore[no
         products_of_all(X, first, last, rows, L, row, tile, b, Y, room)
 
 
-@register_jitable
+@borrows
 def products_of_all(X, first, last, rows, L, row, tile, b, Y, room):  # type: ignore[no-untyped-def]
     """The same, of any numbers."""
     K, together, (total, x, _) = X.shape[1], len(tile), room
@@ -86,13 +86,13 @@ def products_of_all(X, first, last, rows, L, row, tile, b, Y, room):  # type: ig
             _put_sum(total[p * L : (p + 1) * L], b, Y[n + p])
 
 
-@register_jitable
+@borrows
 def _put(x, numbers):  # type: ignore[no-untyped-def]
     for k in range(len(x)):
         numbers[k] = x[k]
 
 
-@register_jitable
+@borrows
 def _put_sum(total, b, y):  # type: ignore[no-untyped-def]
     for m in range(len(y)):
         y[m] = total[m] + b[m]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from npsnn import _buffers
-from npsnn._jit import chunked_jit, register_jitable
+from npsnn._jit import borrows, chunked_jit
 from npsnn._memory import CHANNELS_LAST, empty, flat
 from npsnn._sums import add_to
 from npsnn._threads import parts
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 IMAGES = 32
 
 
-@register_jitable
+@borrows
 def _choose_nan(X, Y, place, kh, kw, sh, sw, ph, pw):  # type: ignore[no-untyped-def]
     """To NumPy, and so to the law, NaN is the largest: where one image's windows have one, they take the first."""
     H_in, W_in = X.shape
