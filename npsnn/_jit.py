@@ -23,7 +23,8 @@ Kernel = Callable[..., Any]
 
 # A function that is called from kernels alone, and is plain Python outside of them.
 register_jitable = numba.extending.register_jitable(no_cfunc_wrapper=True)
-# The same for one that makes no array: it need not count who holds those that it is given.
+# The same for one that makes no array, nor calls one that does: it need not count who holds what it is given, as Numba
+# does in the middle of loops, atomically. One that gives back an array that it was given is for its like alone.
 borrows = numba.extending.register_jitable(no_cfunc_wrapper=True, _nrt=False)
 
 

@@ -115,7 +115,7 @@ class _Loop:
 
 
 def _not_unrolled(module: Any) -> Any:
-    """What keeps LLVM from writing a loop's body four times: a short list would then have two ends, which none foresees."""
+    """What keeps LLVM from writing a loop's body four times: a short list would have two ends that none foresees."""
     loop = module.add_metadata([module.add_metadata(["llvm.loop.unroll.disable", str(len(module.metadata))])])
     loop.operands = (loop, module.add_metadata(["llvm.loop.unroll.disable"]))
     return loop

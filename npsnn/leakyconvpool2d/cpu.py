@@ -133,8 +133,7 @@ def leakyconvpool2d_forward(
     U = images_last(neurons.U_before)
     _forward(
         B, *currents(neurons), flat(U), rows_of_outputs(W, s.L), padded_bias(b, W, s.L), flat(Y).reshape(-1),
-        flat(place).reshape(-1),
-        for_forward(s), pool, pooled, RESETS[neurons.reset_mechanism],
+        flat(place).reshape(-1), for_forward(s), pool, pooled, RESETS[neurons.reset_mechanism],
     )  # fmt: skip
     chosen = MaxPool2dCache(place, (*Y.shape[:2], *s.shape), *pool)
     return Y.reshape(neurons.num_steps, B, *Y.shape[1:]), U, LeakyConvPool2dCache(neurons, stride, padding, chosen)
@@ -156,8 +155,8 @@ def leakyconvpool2d_backward(
     dU = np.zeros(U_before.shape, W.dtype) if dU_after is None else dU_after
     _backward_kernel(sigma.formula)(
         chunks, group, flat(dY.reshape(-1, *dY.shape[2:])).reshape(-1), flat(place).reshape(-1), flat(dU),
-        *currents(neurons), flat(U_before), stairs_of_inputs(W, s), rows(dI, IMAGES_LAST).reshape(-1), dWt, db, flat(dU_before),
-        for_backward(s, True, listed=True), tuple(pool), pooled,
+        *currents(neurons), flat(U_before), stairs_of_inputs(W, s), rows(dI, IMAGES_LAST).reshape(-1), dWt, db,
+        flat(dU_before), for_backward(s, True, listed=True), tuple(pool), pooled,
         RESETS[neurons.reset_mechanism], static, *sigma.constants(W.dtype)[1:],
     )  # fmt: skip
     dW = weights_of_rows(ordered_sum(dWt), W.shape)
