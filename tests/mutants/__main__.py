@@ -181,8 +181,8 @@ def survivors() -> dict[tuple[str, str], str]:
     return known
 
 
-def judge(target: str, every: int, start: int, jobs: int) -> list[Verdict]:
-    """The verdict on every `every`-th mutant of one file.
+def judge(target: str, every: int, start: int, jobs: int) -> tuple[list[Verdict], set[str]]:
+    """The verdict on every `every`-th mutant of one file, and what all of them change.
 
     Where all are tried, its tests must first pass without any, and the time they take is the clock. A sample leaves
     that to whoever runs the tests as such.
@@ -193,13 +193,15 @@ def judge(target: str, every: int, start: int, jobs: int) -> list[Verdict]:
         if fates(target, [source], 600.0, 1) != ["lives"]:
             raise SystemExit(f"{target}: its tests fail, or take ten minutes, without any mutant")
         limit = 20 + 10 * (time.monotonic() - begun)
-    chosen = mutants(source)[start % every :: every]
+    every_one = mutants(source)
+    chosen = every_one[start % every :: every]
     found = fates(target, [m.source for m in chosen], limit, jobs)
-    return [Verdict(target, m, fate) for m, fate in zip(chosen, found, strict=True)]
+    verdicts = [Verdict(target, m, fate) for m, fate in zip(chosen, found, strict=True)]
+    return verdicts, {m.change for m in every_one}
 
 
 def main() -> int:
-    """0 where no mutant lives without a reason."""
+    """0 where no mutant lives without a reason, and no reason is given for what is no mutant any more."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="take each n-th mutant of a file")
     parser.add_argument("--start", type=int, default=0, help="from this one on, so that samples can differ")
@@ -211,17 +213,20 @@ def main() -> int:
     args = parser.parse_args()
     assert bool(numba.config.DISABLE_JIT) is not (args.compiled or args.simulated) and np and "npsnn" not in sys.modules
     share, shares = map(int, args.share.split("/"))
-    known, verdicts = survivors(), []
+    known, verdicts, stale = survivors(), [], 0
     print(f"{'file':24}{'mutants':>8}{'killed':>8}{'by clock':>10}{'equivalent':>12}{'ALIVE':>8}", flush=True)
     for target in (args.only or list(TARGETS))[share - 1 :: shares]:
-        found = judge(target, args.every, args.start, args.jobs)
+        found, changes = judge(target, args.every, args.start, args.jobs)
         verdicts += found
         print(_row(target, found, known), flush=True)
         for v in found:
             if v.fate == "lives" and (target, v.mutant.change) not in known:
                 print(f"    ALIVE line {v.mutant.line}: {v.mutant.change}", flush=True)
+        for change in [change for name, change in known if name == target and change not in changes]:
+            print(f"    in survivors.txt, but no mutant: {change}", flush=True)
+            stale += 1
     print(_row("all", verdicts, known))
-    return int(any(v.fate == "lives" and (v.target, v.mutant.change) not in known for v in verdicts))
+    return int(stale > 0 or any(v.fate == "lives" and (v.target, v.mutant.change) not in known for v in verdicts))
 
 
 def _row(name: str, verdicts: list[Verdict], known: dict[tuple[str, str], str]) -> str:
