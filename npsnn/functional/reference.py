@@ -32,8 +32,7 @@ def log_softmax(z: Array) -> Array:
     >>> log_softmax(np.array([1000.0, 1000.0])).round(6)
     array([-0.693147, -0.693147])
     """
-    # C in front: NumPy finds the largest of few long rows five times as fast as of many short ones.
-    shifted = z - np.ascontiguousarray(np.moveaxis(z.real, -1, 0)).max(axis=0)[..., None]
+    shifted = z - z.real.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
