@@ -86,7 +86,7 @@ class _Loop:
     """for k in range(first, last, step), with values carried from one turn to the next."""
 
     def __init__(self, builder: Any, first: Any, last: Any, carried: list[Any], step: int = 1) -> None:
-        self.builder, self.step = builder, step
+        self.builder, self.step, self.over_a_list = builder, step, False
         before, function = builder.block, builder.function
         self.head = function.append_basic_block("rows.head")
         self.body = function.append_basic_block("rows.body")
@@ -106,11 +106,14 @@ class _Loop:
         self.k.add_incoming(builder.add(self.k, _number(self.step)), builder.block)
         for phi, v in zip(self.carried, carried, strict=True):
             phi.add_incoming(v, builder.block)
-        builder.branch(self.head).set_metadata("llvm.loop", _not_unrolled(builder.module))
+        again = builder.branch(self.head)
+        if self.over_a_list:
+            again.set_metadata("llvm.loop", _not_unrolled(builder.module))
         builder.position_at_end(self.end)
 
     def listed(self, array: Any) -> Any:
         """The k-th entry of a list, as an offset."""
+        self.over_a_list = True
         return self.builder.sext(self.builder.load(self.builder.gep(array, [self.k])), INT64)
 
 
