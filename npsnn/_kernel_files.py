@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import os
 import pickle
-import uuid
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import Any, ClassVar
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
+
+from npsnn import _files
 
 PACKAGE = Path(__file__).parent
 
@@ -34,7 +35,7 @@ class KernelFiles:
     def load(self, key: Any) -> Any:
         """What was saved with an equal key; None where there is none, or where its file is of something else."""
         with suppress(FileNotFoundError):
-            kept = self._path(key).read_bytes()
+            kept = _files.read(self._path(key))
             if hashlib.sha256(kept[32:]).digest() == kept[:32]:
                 content, data = pickle.loads(kept[32:])
                 return data if content == (numba.__version__, self.stamp, key) else None
@@ -42,14 +43,8 @@ class KernelFiles:
 
     def save(self, key: Any, data: Any) -> None:
         """All of it or nothing."""
-        kept, path = dumps(((numba.__version__, self.stamp, key), data)), self._path(key)
-        unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:16]}")
-        try:
-            unfinished.write_bytes(hashlib.sha256(kept).digest() + kept)
-            os.replace(unfinished, path)
-        finally:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        kept = dumps(((numba.__version__, self.stamp, key), data))
+        _files.write(self._path(key), lambda file: file.write(hashlib.sha256(kept).digest() + kept))
 
     def flush(self) -> None:
         """Forget them."""

@@ -119,7 +119,8 @@ class _Loop:
 
 def _not_unrolled(module: Any) -> Any:
     """What keeps LLVM from writing a loop's body four times: a short list would have two ends that none foresees."""
-    loop = module.add_metadata([module.add_metadata(["llvm.loop.unroll.disable", str(len(module.metadata))])])
+    # LLVM asks for a node that holds itself, one a loop; llvmlite makes equal ones once, so they begin unequal.
+    loop = module.add_metadata([str(len(module.metadata))])
     loop.operands = (loop, module.add_metadata(["llvm.loop.unroll.disable"]))
     return loop
 

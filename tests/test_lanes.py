@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba", reason="needs Numba: pip install npsnn[fast]")
+import numba
+
 from npsnn import _lanes
 from npsnn._jit import jit
 
@@ -305,6 +307,18 @@ def test_copy(dtype):
             expected = np.zeros(50, dtype)
             expected[9 : 9 + count] = source[5 : 5 + count]
             np.testing.assert_array_equal(out, expected)
+
+
+def test_a_loop_over_a_list_is_written_once():
+    """LLVM would write it four times, and what is left over in a loop before it, "prol", or after it, "epil"."""
+
+    def program(row, table, offsets, out):
+        _lanes.sum_ones(row, table, 0, offsets, 0, len(offsets), table, 0, out, 0)
+
+    compiled = numba.njit(program)
+    compiled((0,), np.ones(64, np.float32), np.zeros(3, np.int32), np.zeros(16, np.float32))
+    (text,) = compiled.inspect_llvm().values()
+    assert "rows.body" in text and ".prol" not in text and ".epil" not in text
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
