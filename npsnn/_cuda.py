@@ -13,9 +13,10 @@ false where one is NaN. `==`, `continue` and math.isnan do without.
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 Kernel = Callable[..., Any]
 
@@ -131,13 +132,33 @@ def launch_sums(compiled: Kernel, total: int, *args: Any) -> None:
 def _run(compiled: Any, blocks: int, threads: Any, total: int, args: tuple[Any, ...]) -> None:
     global launches
     launches += 1
-    flat = [a.flat if getattr(a, "on_device", False) else a for a in args]
-    if not SIMULATED:
-        _configured(compiled, blocks, threads)(total, *flat)
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of inf and NaN NumPy's scalars warn, and no GPU does
-        compiled[blocks, threads](total, *flat)
+    this = Launch(compiled, blocks, threads, (total, *args))
+    if recording is not None and recording.whole:
+        recording.launches.append(this)
+    start(this)
+
+
+class Launch(NamedTuple):
+    """A kernel, its grid, and what it was given."""
+
+    kernel: Any
+    blocks: int
+    threads: Any
+    args: tuple[Any, ...]
+
+
+def start(launch: Launch, stream: Any = None) -> None:
+    """Run it, or have `stream` take it down."""
+    kernel, blocks, threads, args = launch
+    args = tuple(a.flat if getattr(a, "on_device", False) else a for a in args)
+    if stream is not None:
+        kernel[blocks, threads, stream](*args)
+    elif not SIMULATED:
+        _configured(kernel, blocks, threads)(*args)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of inf and NaN NumPy's scalars warn, and no GPU does
+            kernel[blocks, threads](*args)
 
 
 @lru_cache(maxsize=1024)
@@ -145,3 +166,39 @@ def _configured(compiled: Any, blocks: int, threads: Any) -> Kernel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a small grid does not fill the GPU
         return compiled[blocks, threads]  # type: ignore[no-any-return]
+
+
+# --- what was launched ---------------------------------------------------------------------------------------------
+
+
+class Recording:
+    """The launches of some work, in their order. The arrays are in it, so that their memory is nobody else's."""
+
+    def __init__(self) -> None:
+        self.launches: list[Launch] = []
+        self.whole = True
+
+    def give_up(self) -> None:
+        """More than launches belongs to the work, or its memory is needed."""
+        self.whole = False
+        self.launches.clear()
+
+
+recording: Recording | None = None
+
+
+@contextmanager
+def record() -> Iterator[Recording]:
+    """Write down what is launched within."""
+    global recording
+    recording = Recording()
+    try:
+        yield recording
+    finally:
+        recording = None
+
+
+def copied() -> None:
+    """Whoever copies what no kernel copies says so: launching the kernels again would not do it again."""
+    if recording is not None:
+        recording.give_up()

@@ -16,6 +16,7 @@ Array = np.ndarray[Any, Any]
 cuda = _cuda.driver()  # by this name the simulator finds it
 
 _idle: dict[tuple[np.dtype[Any], int], list[Any]] = defaultdict(list)  # dtype and size -> memory nobody uses
+savers: weakref.WeakSet[Any] = weakref.WeakSet()  # who has memory for later, and a method `clear` that gives it up
 
 
 class DeviceArray:
@@ -45,6 +46,7 @@ class DeviceArray:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        _cuda.copied()
         host = np.empty(self.size, self.dtype)
         if self.size:
             self.flat.copy_to_host(host)
@@ -86,8 +88,7 @@ class DeviceArray:
     def copy(self) -> "DeviceArray":
         """Another array with the same numbers."""
         twin = empty(self.shape, self.dtype)
-        if self.size:
-            twin.flat.copy_to_device(self.flat)
+        copy_into(twin, self)
         return twin
 
     def astype(self, dtype: Any, copy: bool = True) -> "DeviceArray":
@@ -115,15 +116,15 @@ def empty(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         flat = idle.pop()
     except IndexError:
         flat = _allocated(max(size, 1), dtype)
-    owner = _Owner(flat)
+    owner = Owner(flat)
     weakref.finalize(owner, idle.append, flat).atexit = False
     return DeviceArray(flat, tuple(int(n) for n in shape), owner)
 
 
-class _Owner:
+class Owner:
     """Whoever shares some memory holds this; when the last one lets go, the memory is idle."""
 
-    def __init__(self, flat: Any) -> None:
+    def __init__(self, flat: Any = None) -> None:
         self.flat = flat
 
 
@@ -152,6 +153,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def release() -> None:
     """Give back the memory that nobody uses."""
+    _cuda.copied()
+    for saver in list(savers):
+        saver.clear()
     for idle in _idle.values():
         idle.clear()
 
@@ -168,9 +172,30 @@ def send(x: Any) -> DeviceArray:
 
 def copy_into(there: DeviceArray, x: Any) -> None:
     """The numbers of `x`, from the host or the device, into an array of its shape and dtype."""
-    if there.size:
+    if _cuda.recording is not None and isinstance(x, DeviceArray):
+        _cuda.launch(_put, there.size, x, there)  # a recording has launches only
+    elif there.size:
+        _cuda.copied()
         source = x.flat if isinstance(x, DeviceArray) else np.ascontiguousarray(x, there.dtype).reshape(-1)
         there.flat[: there.size].copy_to_device(source[: there.size])
+
+
+_sent: weakref.WeakKeyDictionary[Any, tuple[bytes, DeviceArray]] = weakref.WeakKeyDictionary()
+
+
+def send_for(holder: Any, x: Array) -> DeviceArray:
+    """As `send`: what lies there for `holder` since last time, where its bits are the same. Nobody may write to it."""
+    numbers = x.tobytes()
+    known = _sent.get(holder)
+    if known is None or known[0] != numbers or known[1].shape != x.shape or known[1].dtype != x.dtype:
+        known = lies_there(holder, x, send(x))
+    return known[1]
+
+
+def lies_there(holder: Any, x: Array, there: DeviceArray) -> tuple[bytes, DeviceArray]:
+    """`there` has the numbers of `x`: `send_for` need not send them."""
+    _sent[holder] = x.tobytes(), there
+    return _sent[holder]
 
 
 @lru_cache(maxsize=256)

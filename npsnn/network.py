@@ -352,9 +352,9 @@ class Sequential:
         """A copy of the parameters, where the backend computes."""
         if self.backend != "cuda":
             return self._params.copy()
-        from npsnn._device import send
+        from npsnn._device import send_for
 
-        return FlatParams(send(self._params.flat), self._params.slots)  # type: ignore[arg-type]
+        return FlatParams(send_for(self._params, self._params.flat), self._params.slots)  # type: ignore[arg-type]
 
     def _run(self, params: FlatParams, shape: tuple[int, ...], T: int) -> tiles.Run:
         """How an input of `shape` (T or 1, B, *features) is run for T steps."""

@@ -103,4 +103,4 @@ def KERNELS():
             yield ("mse_count", dtype, of_spikes), losses._mse_count(kind), (*rec, f, f)
         yield ("ce_max_membrane", dtype), losses._ce_max_membrane(kind), rec
         yield ("mse_membrane", dtype), losses._mse_membrane(kind), (*rec, f, f)
-        yield ("adam", dtype), adam._update(), (i, x, x, x, x, x, *[f] * 8)
+        yield ("adam", dtype), adam._update(), (i, x, x, x, x, x, x)

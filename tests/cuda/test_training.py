@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import npsnn
-from npsnn import _cuda, backprop, cli, optim, surrogate
+from npsnn import _cuda, backprop, cli, optim, replays, surrogate
 from npsnn import functional as SF
 from tests.twins import near, same_bits
 
@@ -121,21 +121,63 @@ def test_a_step_is_twenty_launches():
     assert (_cuda.launches - before) / 3 <= 20
 
 
-def test_parameters_cross_once(monkeypatch):
+@pytest.fixture
+def crossings(monkeypatch):
+    """The sizes of what goes from the host to the device."""
     from npsnn import _device
 
     sent, copy_into = [], _device.copy_into
 
     def noted(there, x):
-        sent.append(there.size)
+        if not isinstance(x, _device.DeviceArray):
+            sent.append(there.size)
         copy_into(there, x)
 
-    monkeypatch.setattr(_device, "copy_into", noted)
+    for module in (_device, replays):
+        monkeypatch.setattr(module, "copy_into", noted)
+    return sent
+
+
+def test_parameters_cross_once_a_run(crossings):
+    """With both of Adam's moments; not again for the second epoch, nor for who asks the network in between."""
     net = tutorial("cuda")
-    backprop.BPTT(net, batches(count=4), optim.Adam(net), LOSSES[0], num_steps=2, time_var=False)
-    P, images = net.flat_params.size, 3 * 64
-    assert sent.count(images) == 4
-    assert [size for size in sent if size >= P and size != images] == [3 * P]  # with both of Adam's moments
+    adam, P, images = optim.Adam(net), net.flat_params.size, 3 * 64
+    for _ in range(2):
+        backprop.BPTT(net, batches(count=2), adam, LOSSES[0], num_steps=2, time_var=False)
+        net(batches()[0][0], 2)
+        net.forward(batches()[0][0], 2)
+    assert crossings.count(images) == 2 * (2 + 2)
+    assert [size for size in crossings if size >= P and size != images] == [3 * P]
+
+
+def test_what_the_host_changed_crosses_again(crossings):
+    def run(backend):
+        net = tutorial(backend)
+        adam = optim.Adam(net, lr=1e-2)
+        for epoch in range(3):
+            backprop.BPTT(net, batches(count=2), adam, LOSSES[0], num_steps=2, time_var=False)
+            outputs = net(batches()[0][0], 2)[1]
+            if epoch == 0:
+                net.params["0.weight"] *= 1.5
+                outputs = net(batches()[0][0], 2)[1]
+            if epoch == 1:
+                adam.m[3] += 1
+        return outputs, net.flat_params, adam.m, adam.v
+
+    near(run("cuda"), run("reference"))
+    P = tutorial("cuda").flat_params.size
+    assert [crossings.count(size) for size in (P, 3 * P)] == [1, 3]
+
+
+def test_two_that_train_one_network_see_each_other():
+    results = []
+    for backend in ("cuda", "reference"):
+        net = tutorial(backend)
+        adam, other = optim.Adam(net, lr=1e-2), optim.Adam(net, lr=1e-2)
+        for optimizer in (adam, other, adam):
+            backprop.BPTT(net, batches(), optimizer, LOSSES[0], num_steps=2, time_var=False)
+        results.append((net.flat_params, adam.m, other.v))
+    near(*results)
 
 
 def test_what_a_batch_shows_is_of_the_host():

@@ -1,0 +1,46 @@
+"""Launches that were recorded, started at once (floor 0): a CUDA graph, where the package can make one.
+
+numba-cuda takes cuda.core's GraphBuilder where a launch takes its stream, and the driver takes the kernel down instead
+of running it. numba-cuda-mlir 0.6 and Numba's own target do not. The simulator starts one launch after another, which
+is what a graph means.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from npsnn import _cuda
+
+# In the simulator the tests turn it on: it saves nothing there.
+wanted = os.environ.get("NPSNN_CUDA_GRAPHS", "0" if _cuda.SIMULATED else "1") == "1"
+
+
+def graph(launches: list[_cuda.Launch]) -> Callable[[], None] | None:
+    """What does all of them again, on the same memory; None where there are no graphs. Every kernel has run before."""
+    if _cuda.SIMULATED:
+        return partial(_one_by_one, launches)
+    if _cuda.package() != "numba_cuda":
+        return None
+    try:
+        return _built(launches)
+    except Exception:  # whatever a driver or an older package raises: the launches work without
+        return None
+
+
+def _one_by_one(launches: list[_cuda.Launch]) -> None:
+    for launch in launches:
+        _cuda.start(launch)
+
+
+def _built(launches: list[_cuda.Launch]) -> Callable[[], None]:
+    from cuda.core import Device, Stream
+
+    device = Device()
+    device.set_current()
+    builder = device.create_graph_builder().begin_building()
+    for launch in launches:
+        _cuda.start(launch, builder)
+    built = builder.end_building().complete()
+    default = Stream.from_handle(0)  # on which numba-cuda copies
+    built.upload(default)
+    return lambda: built.launch(default)
