@@ -18,23 +18,25 @@ from typing import Any
 from benchmarks import engines, page, timing
 from benchmarks.growth import GROWTH
 from benchmarks.networks import NETWORKS, Network
-from npsnn import _cuda
+from npsnn import _cuda, _graph
 from npsnn._versions import installed
 
 TUTORIAL = NETWORKS["tutorial, B 128, T 50"]
+LAUNCHED = "npsnn cuda, launch by launch"
 WARM_UPS = 3
 
 
 class Npsnn(engines.Npsnn):
-    """npsnn with everything on the device, as `backprop` trains it."""
+    """npsnn with everything on the device, as `backprop` trains it; a step is one graph, or is launched by kernels."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, graph: bool = True) -> None:
         from npsnn.resident import Resident
 
         super().__init__(network, "cuda")
-        self.there = Resident(self.net, self.optimizer)
+        self.there, self.graph = Resident(self.net, self.optimizer), graph
 
     def train(self) -> None:
+        _graph.wanted = self.graph
         self.there.step(self.criterion, None, self.x, self.steps, None, self.targets)
 
     def clock(self) -> "Clock":
@@ -131,7 +133,7 @@ def compare(rounds: int) -> dict[str, Any]:
     """The tutorial's training step of npsnn and every peer, and who was left out and why."""
     few = TUTORIAL._replace(batch=2, num_steps=4)
     ours = engines.Npsnn(few, "cuda").gradients()
-    made: dict[str, Any] = {"npsnn cuda": Npsnn(TUTORIAL)}
+    made: dict[str, Any] = {"npsnn cuda": Npsnn(TUTORIAL), LAUNCHED: Npsnn(TUTORIAL, graph=False)}
     apart, left_out = {}, {}
     for name, peer in PEERS.items():
         try:
@@ -146,6 +148,8 @@ def compare(rounds: int) -> dict[str, Any]:
     packages = ("torch", "snntorch", "spikingjelly", "triton", "numba-cuda", "numba")
     versions = {package: installed(package) for package in packages}
     times = timed(made, rounds)
+    if not made["npsnn cuda"].there.replays.count:
+        left_out["npsnn cuda, CUDA graph"] = "no graph could be made, or it gave other bits: both rows are launches"
     return {"device": _cuda.device_name(), "versions": versions, "apart": apart, "left out": left_out, "times": times}
 
 

@@ -1,6 +1,6 @@
 """One epoch of the tutorial's network on all of MNIST: how long it takes npsnn, and what it would take snnTorch.
 
-python -m benchmarks.epoch ROOT [--snntorch-steps N]
+python -m benchmarks.epoch ROOT [--snntorch-steps N] [--backend cuda]
 
 ROOT is a folder of MNIST's four IDX files, gzipped or not; `npsnn.data.download_mnist` makes one. snnTorch takes the
 first N steps of the epoch only, from the same weights and batches, after one step that is not counted; its time for
@@ -45,8 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", metavar="ROOT", help="a folder of MNIST's four IDX files")
     parser.add_argument("--snntorch-steps", type=int, default=0, metavar="N", help="of snnTorch, to extrapolate from")
+    parser.add_argument("--backend", default="auto", choices=["auto", "cpu", "cuda", "reference"], help="default: auto")
     args = parser.parse_args()
-    settings = training.Settings(data=args.root)
+    settings = training.Settings(data=args.root, backend=args.backend)
     run = training.Run(settings)
     steps = len(run.train)
     if not 0 <= args.snntorch_steps < steps:

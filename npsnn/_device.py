@@ -177,7 +177,7 @@ def copy_into(there: DeviceArray, x: Any) -> None:
     elif there.size:
         _cuda.copied()
         source = x.flat if isinstance(x, DeviceArray) else np.ascontiguousarray(x, there.dtype).reshape(-1)
-        there.flat[: there.size].copy_to_device(source[: there.size])
+        there.flat.copy_to_device(source)
 
 
 _sent: weakref.WeakKeyDictionary[Any, tuple[bytes, DeviceArray]] = weakref.WeakKeyDictionary()

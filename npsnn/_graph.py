@@ -11,8 +11,20 @@ from functools import partial
 
 from npsnn import _cuda
 
-# In the simulator the tests turn it on: it saves nothing there.
-wanted = os.environ.get("NPSNN_CUDA_GRAPHS", "0" if _cuda.SIMULATED else "1") == "1"
+
+def asked() -> bool:
+    """Whether graphs are wanted, as NPSNN_CUDA_GRAPHS says: 0 or 1. In the simulator they save nothing.
+
+    >>> asked() is not _cuda.SIMULATED
+    True
+    """
+    said = os.environ.get("NPSNN_CUDA_GRAPHS", "0" if _cuda.SIMULATED else "1")
+    if said not in ("0", "1"):
+        raise ValueError(f"NPSNN_CUDA_GRAPHS is {said!r}, expected 0 or 1")
+    return said == "1"
+
+
+wanted = asked()
 
 
 def graph(launches: list[_cuda.Launch]) -> Callable[[], None] | None:

@@ -17,9 +17,10 @@ from tests.twins import same_bits
 
 @pytest.fixture(autouse=True)
 def graphs():
+    before = _graph.wanted
     use(True)
     yield
-    use(not _cuda.SIMULATED)
+    use(before)
 
 
 def small(**options):
@@ -55,6 +56,15 @@ def run(loader, loss, wanted, T=2, **options):
         given += [np.array(value), spk]
     there.bring_back()
     return (*given, net.flat_params, adam.m, adam.v, np.array(adam.t)), there.replays.count
+
+
+def test_they_can_be_turned_off(monkeypatch):
+    for said, wanted in (("0", False), ("1", True)):
+        monkeypatch.setenv("NPSNN_CUDA_GRAPHS", said)
+        assert _graph.asked() is wanted
+    monkeypatch.setenv("NPSNN_CUDA_GRAPHS", "no")
+    with pytest.raises(ValueError, match="NPSNN_CUDA_GRAPHS is 'no', expected 0 or 1"):
+        _graph.asked()
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
