@@ -37,6 +37,7 @@ FLOORS = {
         "_files",
         "_free",
         "_fused",
+        "_graph",
         "_jit",
         "_kernel_files",
         "_lanes",
@@ -67,7 +68,7 @@ FLOORS = {
         "state_dict",
         "spec",
     ),
-    3: ("network", "optim", "resident"),
+    3: ("network", "optim", "replays", "resident"),
     4: (
         "backprop",
         "checkpoint",

@@ -86,7 +86,9 @@ if SIMULATED:
         "functional/cuda": [ops, "-k", "loss"],
         "_cuda": [ops, "tests/test_cuda.py", "tests/cuda/test_training.py"],
         "_device": ["tests/cuda/test_device.py", ops, "tests/cuda/test_training.py"],
-        "resident": ["tests/cuda/test_training.py"],
+        "_graph": ["tests/cuda/test_replays.py"],
+        "replays": ["tests/cuda/test_replays.py"],
+        "resident": ["tests/cuda/test_replays.py", "tests/cuda/test_training.py"],
     }
 elif not numba.config.DISABLE_JIT:
     TARGETS = {"_vectors": LANES}
