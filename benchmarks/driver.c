@@ -138,11 +138,17 @@ struct instantiate { uint64_t flags; P stream, node; int result; };
 static int own(P stream) { return (Address)stream > 2; } /* 0, 1 and 2 are the default ones */
 
 int cuLaunchKernelEx(const struct grid *g, P f, P *args, P extra) {
-    if (!g->x || g->x > 2147483647u || !g->threads_x || g->threads_x * g->threads_y * g->threads_z > 1024) return INVALID;
+    unsigned threads = g->threads_x * g->threads_y * g->threads_z;
+    if (!g->x || g->x > 2147483647u || !threads || threads > 1024) return INVALID;
     if (capturing && !own(g->stream)) return UNSUPPORTED_IN_CAPTURE;
     if (capturing) current->kernels++;
     else launched++;
     return OK;
+}
+int cuLaunchKernel(P f, unsigned x, unsigned y, unsigned z, unsigned threads_x, unsigned threads_y, unsigned threads_z,
+                   unsigned shared, P stream, P *args, P extra) {
+    struct grid g = {x, y, z, threads_x, threads_y, threads_z, shared, stream};
+    return cuLaunchKernelEx(&g, f, args, extra);
 }
 int cuStreamCreateWithPriority(P *s, unsigned flags, int priority) { *s = malloc(16); return OK; }
 int cuStreamDestroy_v2(P s) { free(s); return OK; }

@@ -3,7 +3,7 @@
     python -m benchmarks.host
 
 measures with a driver that does nothing (driver.py), so without a GPU: Python, npsnn, and the package that launches.
-It needs numba-cuda with its compiler, `pip install "numba-cuda[cu12]"`, and a C compiler.
+It needs numba-cuda or numba-cuda-mlir with a compiler, `pip install "numba-cuda[cu12]"`, and a C compiler.
 """
 
 import argparse
@@ -18,7 +18,9 @@ from npsnn import _cuda
 
 def run(rounds: int) -> int:
     """Measure and print; 1, and a sentence, where that cannot be."""
-    why = driver.why_not() or (None if _cuda.package() == "numba_cuda" else "numba-cuda is not installed")
+    why = driver.why_not()
+    if _cuda.package() not in ("numba_cuda", "numba_cuda_mlir"):
+        why = "neither numba-cuda nor numba-cuda-mlir is installed"
     if why or _cuda.SIMULATED:
         print(f"nothing was timed: {why or 'the simulator launches nothing'}")
         return 1

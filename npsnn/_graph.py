@@ -1,8 +1,8 @@
 """Launches that were recorded, started at once (floor 0): a CUDA graph, where the package can make one.
 
-numba-cuda takes cuda.core's GraphBuilder where a launch takes its stream, and the driver takes the kernel down instead
-of running it. numba-cuda-mlir 0.6 and Numba's own target do not. The simulator starts one launch after another, which
-is what a graph means.
+On the stream of cuda.core's GraphBuilder the driver takes a kernel down instead of running it. numba-cuda takes the
+builder where a launch takes its stream, numba-cuda-mlir the stream's number; Numba's own target has no cuda.core. The
+simulator starts one launch after another, which is what a graph means.
 """
 
 import os
@@ -31,8 +31,6 @@ def graph(launches: list[_cuda.Launch]) -> Callable[[], None] | None:
     """What does all of them again, on the same memory; None where there are no graphs. Every kernel has run before."""
     if _cuda.SIMULATED:
         return partial(_one_by_one, launches)
-    if _cuda.package() != "numba_cuda":
-        return None
     try:
         return _built(launches)
     except Exception:  # whatever a driver or an older package raises: the launches work without
@@ -50,9 +48,10 @@ def _built(launches: list[_cuda.Launch]) -> Callable[[], None]:
     device = Device()
     device.set_current()
     builder = device.create_graph_builder().begin_building()
+    stream = builder if _cuda.package() == "numba_cuda" else int(builder.stream.handle)
     for launch in launches:
-        _cuda.start(launch, builder)
+        _cuda.start(launch, stream)
     built = builder.end_building().complete()
-    default = Stream.from_handle(0)  # on which numba-cuda copies
+    default = Stream.from_handle(0)  # on which both copy
     built.upload(default)
     return lambda: built.launch(default)

@@ -67,14 +67,14 @@ def found(request, tmp_path_factory):
     """What the program saw, with graphs and without."""
     if _cuda.SIMULATED:
         pytest.skip("the simulator is its own driver")
-    if (package := _cuda.package()) != "numba_cuda":
-        pytest.skip(f'needs numba-cuda and a compiler, not {package}: pip install "numba-cuda[cu12]"')
+    if (package := _cuda.package()) not in ("numba_cuda", "numba_cuda_mlir"):
+        pytest.skip('needs numba-cuda or numba-cuda-mlir, and a compiler: pip install "numba-cuda[cu12]"')
     if (why := driver.why_not()) is not None:
         pytest.skip(f"needs a C compiler: {why}")
     from tests.cuda.kernels import no_compiler
 
     if (why := no_compiler()) is not None:
-        pytest.skip(f"numba-cuda has no compiler here: {why}")
+        pytest.skip(f"{package} has no compiler here: {why}")
     said = " ".join(python(PROGRAM, str(tmp_path_factory.mktemp("driver")), request.param))
     return {**json.loads(said), "graphs wanted": request.param == "graphs"}
 
