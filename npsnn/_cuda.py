@@ -129,6 +129,12 @@ def launch_sums(compiled: Kernel, total: int, *args: Any) -> None:
         _run(compiled, blocks, (LANES, GROUPS), total, args)
 
 
+def launch_blocks(compiled: Kernel, tasks: int, groups: int, *args: Any) -> None:
+    """Run a kernel(tasks, *args) whose blocks of LANES by `groups` threads take a task at a time."""
+    if tasks:
+        _run(compiled, min(tasks, BLOCKS), (LANES, groups), tasks, args)
+
+
 def _run(compiled: Any, blocks: int, threads: Any, total: int, args: tuple[Any, ...]) -> None:
     global launches
     launches += 1

@@ -15,6 +15,12 @@ Array = np.ndarray[Any, Any]
 
 cuda = _cuda.driver()  # by this name the simulator finds it
 
+word, integer, index = (
+    np.uint32,
+    np.int32,
+    np.uint64,
+)  # a kernel's integers are of 64 bits, and an index may be negative
+
 _idle: dict[tuple[np.dtype[Any], int], list[Any]] = defaultdict(list)  # dtype and size -> memory nobody uses
 savers: weakref.WeakSet[Any] = weakref.WeakSet()  # who has memory for later, and a method `clear` that gives it up
 
@@ -228,6 +234,13 @@ def _add(total, a, b, c):  # type: ignore[no-untyped-def]
     while i < total:
         c[i] = a[i] + b[i]
         i += cuda.gridsize(1)
+
+
+@_cuda.device
+def quotient(a, b):  # type: ignore[no-untyped-def]
+    """(a // b, a % b) of what is in 32 bits: a GPU has no division of 64, and calls a function."""
+    whole = word(word(a) // word(b))
+    return integer(whole), integer(a - whole * b)
 
 
 @_cuda.device

@@ -8,7 +8,8 @@
 from typing import Any
 
 from npsnn._device import DeviceArray, send
-from npsnn.conv2d.device import NO_POOL, Geometry, run_backward, run_forward
+from npsnn.conv2d.device import run_backward, run_forward
+from npsnn.conv2d.geometry import NO_POOL, Geometry
 from npsnn.conv2d.reference import Conv2dCache, Pair
 
 Array = Any

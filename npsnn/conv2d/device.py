@@ -1,95 +1,45 @@
 """The kernels of conv2d/cuda.py and convpool2d/cuda.py: a convolution, with and without the max-pooling after it.
 
 Without a pool every output pixel is a window of its own. Geometry is compiled in, sizes are arguments. Arrays are flat,
-in the order of their axes.
+in the order of their axes. What is spikes goes to spikes.py, and deltas go to routed.py; here are the kernels for
+numbers, and for shapes that these two do not take.
 
     forward          a thread owns a pooled output; it meets every pixel of its windows once, and what is zero costs
                      nothing: o is the fastest of a thread's indices, so that neighbours find the same pixels zero
-    weight_gradient  GROUPS threads of a block own a sum, an image at a time; its last O sums are (K4)
+    weight_gradient  a block owns a sum, its threads share images and windows; the last O sums are (K4)
     input_gradient   a thread owns a pixel of TILE channels; a delta is met at the places that its maximum came from
 
-Orders of sums: (K2) c, i, j ascending, then the bias; (K3), (K4) the pixels of an image, images a group apart, then the
-groups as a tree; (K5), (K6) y, x, o ascending.
+Orders of sums: (K2) c, i, j ascending, then the bias; (K3), (K4) images and the pixels of each in rows, LANES * GROUPS
+apart, then the groups as a tree, then the lanes; (K5), (K6) y, x, o ascending.
 """
 
 import math
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from npsnn import _cuda
 from npsnn._cuda import GROUPS, LANES, Kernel, absent
-from npsnn._device import DeviceArray, add_groups, constant, empty, send
+from npsnn._device import DeviceArray, add_groups, constant, empty, quotient, send
+from npsnn.conv2d import routed, spikes
+from npsnn.conv2d.geometry import Geometry, sizes
 
 cuda = _cuda.driver()
 
-Pair = tuple[int, int]
-
 TILE = 4
-NO_POOL: tuple[Pair, Pair, Pair] = ((1, 1), (1, 1), (0, 0))
-
-
-class Geometry(NamedTuple):
-    """What is compiled into the kernels."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-    pool: tuple[Pair, Pair, Pair]  # the pool's kernel, stride, padding
-
-
-class Sizes(NamedTuple):
-    """What is passed to them."""
-
-    C: int
-    H: int
-    W: int
-    O: int
-    H_conv: int
-    W_conv: int
-    H_out: int
-    W_out: int
-
-
-def sizes(X_shape: tuple[int, ...], O: int, g: Geometry) -> Sizes:
-    """Of the image, of the convolution's output and of the pooled one."""
-    image, (q, t, r) = X_shape[-2:], g.pool
-    conv = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(image, g.kernel, g.stride, g.padding, strict=True)]
-    out = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(conv, q, t, r, strict=True)]
-    return Sizes(X_shape[1], image[0], image[1], O, conv[0], conv[1], out[0], out[1])
-
-
-def columns(W: DeviceArray) -> DeviceArray:
-    """Wt[(c, i, j), o] of W[o, (c, i, j)]."""
-    O, K = W.shape[0], W.size // W.shape[0]
-    Wt = empty((K, O), W.dtype)
-    _cuda.launch(_columns(), W.size, W, Wt, O)
-    return Wt
 
 
 @lru_cache
-def _columns() -> Kernel:
-    @_cuda.kernel
-    def columns(total, W, Wt, O):  # type: ignore[no-untyped-def]
-        i = cuda.grid(1)
-        while i < total:
-            Wt[i] = W[i % O * (total // O) + i // O]
-            i += cuda.gridsize(1)
-
-    return columns
-
-
-@lru_cache
-def forward(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
+def forward(g: Geometry, dtype: Any, of_spikes: bool, pooled: bool) -> Kernel:
     """(K2), and (P1), (P2) where `pooled`."""
     kind = np.dtype(dtype).type
     (KH, KW), (SH, SW), (PH, PW), ((QH, QW), (TH, TW), (RH, RW)) = g
     tall, wide, places = (QH - 1) * SH + KH, (QW - 1) * SW + KW, QH * QW
-    zero, nothing = kind(0), absent(kind, spikes)
+    zero, nothing = kind(0), absent(kind, of_spikes)
 
     @_cuda.kernel
-    def forward(total, X, Wt, b, Y, place, C, H, W, O, H_conv, W_conv, H_out, W_out):  # type: ignore[no-untyped-def]
+    def forward(total, X, weight, b, Y, place, C, H, W, O, H_conv, W_conv, H_out, W_out):  # type: ignore[no-untyped-def]
         acc = cuda.local.array(places, kind)
         at = cuda.grid(1)
         while at < total:
@@ -113,8 +63,8 @@ def forward(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
                                         for q in range(QW):
                                             j = right - q * SW
                                             if j >= 0 and j < KW:
-                                                w = Wt[((c * KH + i) * KW + j) * O + o]
-                                                if spikes:
+                                                w = weight[((o * C + c) * KH + i) * KW + j]
+                                                if of_spikes:
                                                     acc[p * QW + q] += w
                                                 else:
                                                     acc[p * QW + q] += number * w
@@ -137,50 +87,56 @@ def forward(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
 
 
 @lru_cache
-def weight_gradient(g: Geometry, dtype: Any, spikes: bool, pooled: bool) -> Kernel:
+def weight_gradient(g: Geometry, dtype: Any, of_spikes: bool, pooled: bool) -> Kernel:
     """(K3), then (K4): sums[(o, c, i, j)], and after all of them sums[o]."""
     kind = np.dtype(dtype).type
     (KH, KW), (SH, SW), (PH, PW), ((_, QW), (TH, TW), (RH, RW)) = g
-    zero, nothing = kind(0), absent(kind, spikes)
+    zero, nothing = kind(0), absent(kind, of_spikes)
 
     @_cuda.kernel
     def weight_gradient(total, dY, place, X, sums, N, C, H, W, O, H_conv, W_conv, H_out, W_out):  # type: ignore[no-untyped-def]
         shares = cuda.shared.array((GROUPS, LANES), kind)
-        lane, group, block, weights = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x, O * C * KH * KW
-        while block * LANES < total:
-            at, mine = block * LANES + lane, zero
-            if at < total:
-                i, j, c, o = at // KW % KH, at % KW, at // KW // KH % C, at // (C * KH * KW)
+        lane, group, at, weights = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x, O * C * KH * KW
+        images, cells = quotient(GROUPS * LANES, H_out * W_out)
+        down, right = quotient(cells, W_out)
+        while at < total:
+            i, j, c, o, mine = at // KW % KH, at % KW, at // KW // KH % C, at // (C * KH * KW), zero
+            if at >= weights:
+                o = at - weights
+            n, cell = quotient(group * LANES + lane, H_out * W_out)
+            y, x = quotient(cell, W_out)
+            while n < N:
+                here = ((n * O + o) * H_out + y) * W_out + x
                 if at >= weights:
-                    o = at - weights
-                for n in range(group, N, GROUPS):
-                    part = zero
-                    for y in range(H_out):
-                        for x in range(W_out):
-                            here = ((n * O + o) * H_out + y) * W_out + x
-                            if at >= weights:
-                                part += dY[here]  # (K4)
-                            else:
-                                first = 0
-                                if pooled:
-                                    first = int(place[here])  # (P3)
-                                u = (y * TH - RH + first // QW) * SH - PH + i
-                                v = (x * TW - RW + first % QW) * SW - PW + j
-                                if u >= 0 and u < H and v >= 0 and v < W:
-                                    number = X[((n * C + c) * H + u) * W + v]
-                                    if number == nothing:
-                                        continue
-                                    if spikes:
-                                        part += dY[here]  # (K3)
-                                    else:
-                                        part += dY[here] * number
-                    mine += part
+                    mine += dY[here]  # (K4)
+                else:
+                    first = 0
+                    if pooled:
+                        first = int(place[here])  # (P3)
+                    u = (y * TH - RH + first // QW) * SH - PH + i
+                    v = (x * TW - RW + first % QW) * SW - PW + j
+                    if u >= 0 and u < H and v >= 0 and v < W:
+                        number = X[((n * C + c) * H + u) * W + v]
+                        if number == nothing:
+                            pass
+                        elif of_spikes:
+                            mine += dY[here]  # (K3)
+                        else:
+                            mine += dY[here] * number
+                x, y, n = x + right, y + down, n + images
+                if x >= W_out:
+                    x, y = x - W_out, y + 1
+                if y >= H_out:
+                    y, n = y - H_out, n + 1
             shares[group, lane] = mine
             add_groups(shares, lane, group)
-            if group == 0 and at < total:
-                sums[at] = shares[0, lane]
+            if group == 0 and lane == 0:
+                whole = zero
+                for k in range(LANES):
+                    whole += shares[0, k]
+                sums[at] = whole
             cuda.syncthreads()
-            block += cuda.gridDim.x
+            at += cuda.gridDim.x
 
     return weight_gradient
 
@@ -232,8 +188,11 @@ def run_forward(
     Y = empty((X.shape[0], s.O, s.H_out, s.W_out), W.dtype)
     place = None if place_dtype is None else empty(Y.shape, place_dtype)
     bias = constant(np.zeros(s.O, W.dtype)) if b is None else send(b)
-    kernel = forward(g, W.dtype, X.dtype == np.bool_, place is not None)
-    _cuda.launch(kernel, Y.size, X, columns(W), bias, Y, Y if place is None else place, *s)
+    if X.dtype == np.bool_ and spikes.has_words(g):
+        spikes.run_forward(X, W, bias, Y, place, g, s)
+    else:
+        kernel = forward(g, W.dtype, X.dtype == np.bool_, place is not None)
+        _cuda.launch(kernel, Y.size, X, W, bias, Y, Y if place is None else place, *s)
     return Y, place
 
 
@@ -241,14 +200,20 @@ def run_backward(
     dY: DeviceArray, place: DeviceArray | None, X: DeviceArray, W: DeviceArray, g: Geometry, input_grad: bool
 ) -> tuple[DeviceArray | None, DeviceArray, DeviceArray]:
     """dX, dW and db, the last two side by side."""
-    s, dtype, pooled = sizes(X.shape, W.shape[0], g), W.dtype, place is not None
-    places = dY if place is None else place
-    sums = empty((W.size + s.O,), dtype)
-    kernel = weight_gradient(g, dtype, X.dtype == np.bool_, pooled)
-    _cuda.launch_sums(kernel, sums.size, dY, places, X, sums, X.shape[0], *s)
+    s, dtype, places, rows = sizes(X.shape, W.shape[0], g), W.dtype, dY if place is None else place, None
+    part = routed.slice_of(g, dtype, s) if input_grad else None
+    tile = spikes.tile_of(g, dtype, s) if X.dtype == np.bool_ else None
+    if tile:
+        sums, rows = spikes.run_weight_gradient(dY, place, X, W, g, s, tile, part)
+    else:
+        sums = empty((W.size + s.O,), dtype)
+        kernel = weight_gradient(g, dtype, X.dtype == np.bool_, place is not None)
+        _cuda.launch_blocks(kernel, sums.size, GROUPS, dY, places, X, sums, X.shape[0], *s)
     dX = None
-    if input_grad:
+    if part:
+        dX = routed.run_input_gradient(dY, place, X.shape, W, rows, g, s, part)
+    elif input_grad:
         dX = empty(X.shape, dtype)
         threads = X.shape[0] * -(-s.C // TILE) * s.H * s.W
-        _cuda.launch(input_gradient(g, dtype, pooled), threads, dY, places, W, dX, *s)
+        _cuda.launch(input_gradient(g, dtype, place is not None), threads, dY, places, W, dX, *s)
     return dX, sums[: W.size].reshape(W.shape), sums[W.size :]

@@ -7,7 +7,8 @@ is met where its maximum came from.
 from typing import Any
 
 from npsnn._device import DeviceArray, send
-from npsnn.conv2d.device import Geometry, run_backward, run_forward, sizes
+from npsnn.conv2d.device import run_backward, run_forward
+from npsnn.conv2d.geometry import Geometry, sizes
 from npsnn.conv2d.reference import Conv2dCache
 from npsnn.convpool2d.reference import ConvPool2dCache, Pair
 from npsnn.pool2d.reference import MaxPool2dCache, place_dtype

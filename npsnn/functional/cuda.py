@@ -1,9 +1,10 @@
 """As reference.py, on the device; what differs follows.
 
 - Arrays are npsnn._device's. The recording may be bool, a byte a spike. y is int64.
-- A thread owns a sample and takes it through all of time; its row of `rows` (B, C) is scratch: its counts, or its
-  largest membranes.
-- Each function returns (values, gradient): values (B,), whose sum is the loss. Order of sums: a sample's, t ascending.
+- Where steps do not depend on each other, GROUPS threads of a block own a sample. Elsewhere a thread does, and takes it
+  through all of time; its row of `rows` (B, C) is scratch: its counts, or its largest membranes.
+- Each function returns (values, gradient): values (B,), whose sum is the loss. Order of sums: a sample's, t ascending;
+  where threads share it, t GROUPS apart, then the groups as a tree.
 """
 
 import math
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from npsnn import _cuda
-from npsnn._cuda import Kernel
-from npsnn._device import DeviceArray, empty, send
+from npsnn._cuda import GROUPS, LANES, Kernel
+from npsnn._device import DeviceArray, add_groups, empty, send
 
 cuda = _cuda.driver()
 
@@ -49,13 +50,19 @@ def _ce_rate(dtype: Any) -> Kernel:
 
     @_cuda.kernel
     def ce_rate(B, rec, y, share, values, rows, drec, T, C):  # type: ignore[no-untyped-def]
-        b = cuda.grid(1)
-        while b < B:
-            total = zero
-            for t in range(T):
-                total += cross_entropy(rec, (t * B + b) * C, C, y[b], share, drec, (t * B + b) * C)
-            values[b] = total * share  # (F4)
-            b += cuda.gridsize(1)
+        shares = cuda.shared.array((GROUPS, LANES), kind)
+        lane, group, block = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x
+        while block * LANES < B:
+            b, mine = block * LANES + lane, zero
+            if b < B:
+                for t in range(group, T, GROUPS):
+                    mine += cross_entropy(rec, (t * B + b) * C, C, y[b], share, drec, (t * B + b) * C)
+            shares[group, lane] = mine
+            add_groups(shares, lane, group)
+            if group == 0 and b < B:
+                values[b] = shares[0, lane] * share  # (F4)
+            cuda.syncthreads()
+            block += cuda.gridDim.x
 
     return ce_rate
 
@@ -150,17 +157,23 @@ def _mse_membrane(dtype: Any) -> Kernel:
 
     @_cuda.kernel
     def mse_membrane(B, rec, y, share, values, rows, drec, T, C, right, wrong):  # type: ignore[no-untyped-def]
-        b = cuda.grid(1)
-        while b < B:
-            total = zero
-            for t in range(T):
-                for c in range(C):
-                    at = (t * B + b) * C + c
-                    miss = rec[at] - (right if c == y[b] else wrong)
-                    total += miss * miss
-                    drec[at] = two * miss * share  # (F8)
-            values[b] = total * share
-            b += cuda.gridsize(1)
+        shares = cuda.shared.array((GROUPS, LANES), kind)
+        lane, group, block = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x
+        while block * LANES < B:
+            b, mine = block * LANES + lane, zero
+            if b < B:
+                for t in range(group, T, GROUPS):
+                    for c in range(C):
+                        at = (t * B + b) * C + c
+                        miss = rec[at] - (right if c == y[b] else wrong)
+                        mine += miss * miss
+                        drec[at] = two * miss * share  # (F8)
+            shares[group, lane] = mine
+            add_groups(shares, lane, group)
+            if group == 0 and b < B:
+                values[b] = shares[0, lane] * share
+            cuda.syncthreads()
+            block += cuda.gridDim.x
 
     return mse_membrane
 
@@ -179,5 +192,6 @@ def value_and_grad(
         "ce_rate_loss": _ce_rate, "ce_count_loss": _ce_count, "ce_max_membrane_loss": _ce_max_membrane,
         "mse_count_loss": _mse_count, "mse_membrane_loss": _mse_membrane,
     }[name](np.dtype(dtype))  # fmt: skip
-    _cuda.launch(kernel, B, rec, send(y), share, values, rows, drec, T, C, *(number(n) for n in numbers))
+    launch = _cuda.launch_sums if name in ("ce_rate_loss", "mse_membrane_loss") else _cuda.launch
+    launch(kernel, B, rec, send(y), share, values, rows, drec, T, C, *(number(n) for n in numbers))
     return drec

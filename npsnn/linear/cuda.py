@@ -1,9 +1,10 @@
 """As reference.py, on the device; what differs follows.
 
 - Arrays are npsnn._device's; what comes from the host is sent. X may be bool, a byte a spike.
-- A thread owns a number of Y or dX; GROUPS threads of a block own one of dW or db, ROWS rows at a time.
-- Order of sums: (D1) k ascending, then the bias; (D2) m ascending; (D3), (D4) n ascending within ROWS rows, those a
-  group apart, then the groups as a tree.
+- LANES threads own EACH numbers of a row of Y, a thread a number of dX; GROUPS threads of a block own one of dW or db,
+  ROWS rows at a time.
+- Order of sums: (D1) k LANES apart, then the lanes, then the bias; (D2) m ascending; (D3), (D4) n ascending within ROWS
+  rows, those a group apart, then the groups as a tree.
 - 0 times an infinite or NaN weight is 0, and NaN in the law.
 """
 
@@ -21,30 +22,46 @@ cuda = _cuda.driver()
 
 Array = Any
 
-ROWS = 64
+ROWS, EACH = 64, 10
 
 
 @lru_cache
-def _products(dtype: Any, spikes: bool) -> Kernel:
-    """(D1)."""
+def _products(dtype: Any, spikes: bool, each: int, even: bool) -> Kernel:
+    """(D1); `even`: M is a multiple of `each`."""
     kind = np.dtype(dtype).type
-    zero, nothing = kind(0), absent(kind, spikes)
+    zero, nothing, row = kind(0), absent(kind, spikes), LANES + 1  # one more, so that lanes read different banks
+    size = GROUPS * each * row
 
     @_cuda.kernel
-    def products(total, X, W, b, Y, K, M):  # type: ignore[no-untyped-def]
-        at = cuda.grid(1)
-        while at < total:
-            n, m, acc = at // M, at % M, zero
-            for k in range(K):
-                number = X[n * K + k]
-                if number == nothing:
-                    continue
-                if spikes:
-                    acc += W[m * K + k]
-                else:
-                    acc += number * W[m * K + k]
-            Y[at] = acc + b[m]
-            at += cuda.gridsize(1)
+    def products(total, X, W, b, Y, N, K, M):  # type: ignore[no-untyped-def]
+        shares, acc = cuda.shared.array(size, kind), cuda.local.array(each, kind)
+        lane, group, block, tiles = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x, (M + each - 1) // each
+        while block < total:
+            n, first = block // tiles * GROUPS + group, block % tiles * each
+            for r in range(each):
+                acc[r] = zero
+            if n < N:
+                for k in range(lane, K, LANES):
+                    number = X[n * K + k]
+                    if number == nothing:
+                        continue
+                    for r in range(each):
+                        if even or first + r < M:
+                            if spikes:
+                                acc[r] += W[(first + r) * K + k]
+                            else:
+                                acc[r] += number * W[(first + r) * K + k]
+            for r in range(each):
+                shares[(group * each + r) * row + lane] = acc[r]
+            cuda.syncthreads()
+            if n < N:
+                for r in range(lane, min(each, M - first), LANES):
+                    y = zero
+                    for k in range(LANES):
+                        y += shares[(group * each + r) * row + k]
+                    Y[n * M + first + r] = y + b[first + r]
+            cuda.syncthreads()
+            block += cuda.gridDim.x
 
     return products
 
@@ -112,7 +129,10 @@ def linear_forward(X: Array, W: Array, b: Array | None) -> tuple[DeviceArray, Li
     X, W = send(X), send(W)
     (M, K), N = W.shape, X.shape[0]
     Y, bias = empty((N, M), W.dtype), constant(np.zeros(M, W.dtype)) if b is None else send(b)
-    _cuda.launch(_products(W.dtype, X.dtype == np.bool_), N * M, X, W, bias, Y, K, M)
+    tiles = -(-M // EACH)
+    each = -(-M // tiles)
+    kernel = _products(W.dtype, X.dtype == np.bool_, each, M % each == 0)
+    _cuda.launch_blocks(kernel, -(-N // GROUPS) * tiles, GROUPS, X, W, bias, Y, N, K, M)
     return Y, LinearCache(X)
 
 

@@ -104,7 +104,12 @@ def test_a_byte_a_spike_has_the_bits_of_numbers(op, case):
     X, *others = tests.draw(case, "float32")
     X = np.random.default_rng(4).random(X.shape) < 0.4
     as_bytes, as_numbers = (tests.both(cuda, x, *others) for x in (X, X.astype("float32")))
-    same_bits(tuple(map(np.asarray, as_bytes)), tuple(map(np.asarray, as_numbers)))
+    as_bytes, as_numbers = tuple(map(np.asarray, as_bytes)), tuple(map(np.asarray, as_numbers))
+    if op == "linear":
+        same_bits(as_bytes, as_numbers)
+    else:  # dW and db have an order of their own
+        same_bits(as_bytes[:-2], as_numbers[:-2])
+        near(as_bytes[-2:], as_numbers[-2:])
 
 
 @pytest.mark.parametrize("op, case", [("conv2d", CONVOLUTIONS[0]), ("convpool2d", POOLED[0]), ("linear", DENSE[0])])
