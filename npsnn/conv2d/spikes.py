@@ -35,6 +35,7 @@ SUMS, SHARES, PARTS = (
     3 if SIMULATED else 256,
     2**25,
 )  # bytes of a block's sums; shares, and bytes of all of them
+REGISTERS = 80  # of a thread in the weight gradient, so that its blocks run all at once
 BITS, MOST = 32, 1024  # of a word, and rows of a window
 
 
@@ -70,19 +71,19 @@ def _window(g: Geometry) -> tuple[int, ...]:
 
 @lru_cache
 def _word_of(w: Words) -> Any:
-    """The word of a channel's rows from `down` on, in the window whose first pixel is (top, left)."""
+    """The word of the rows from `down` on, of the window at (top, left) of the channel that begins at `start`."""
     tall, wide, pitch, rows, _, inside = w
     nothing = word(0)
 
     @_cuda.device
-    def word_of(X, channel, down, top, left, H, W):  # type: ignore[no-untyped-def]
+    def word_of(X, start, down, top, left, H, W):  # type: ignore[no-untyped-def]
         bits = nothing
         for row in range(rows):
-            u = top + down + row
+            u = integer(top + down + row)
             if down + row < tall and (inside or (u >= 0 and u < H)):
                 for right in range(wide):
-                    v = left + right
-                    if (inside or (v >= 0 and v < W)) and X[index((channel * H + u) * W + v)]:
+                    v = integer(left + right)
+                    if (inside or (v >= 0 and v < W)) and X[index(start + integer(u * W + v))]:
                         bits = word(bits | word(1 << (row * pitch + right)))
         return bits
 
@@ -119,6 +120,7 @@ def forward(g: Geometry, dtype: Any, pooled: bool) -> Kernel:
     (KH, KW), (SH, SW), (PH, PW), ((QH, QW), (TH, TW), (RH, RW)) = g
     _, _, pitch, rows, words, _ = w
     zero, one, shift, whole, word_of = kind(0), word(1), pitch.bit_length() - 1, (RH, RW) == (0, 0), _word_of(w)
+    wide = np.int64
     channels = max(1, WORDS // words)
     room, sums = channels * words, QH * QW * OUTPUTS
     rooms = WARPS * room
@@ -145,26 +147,28 @@ def forward(g: Geometry, dtype: Any, pooled: bool) -> Kernel:
                 if here:
                     for k in range(integer(lane), integer(count * words), integer(LANES)):
                         channel, part = k // words, k % words
-                        seen[word(mine + k)] = word_of(X, n * C + begin + channel, part * rows, top, left, H, W)
+                        start = (n * C + begin + channel) * (H * W)
+                        seen[word(mine + k)] = word_of(X, start, part * rows, top, left, integer(H), integer(W))
                 cuda.syncthreads()
                 if here:
-                    start = (tile * C + begin) * (KH * KW * TILE) + lane
-                    for c in range(count):
+                    weights, slot = word((tile * C + begin) * (KH * KW * TILE) + lane), mine
+                    for _ in range(count):
                         for part in range(words):
-                            bits = seen[word(mine + c * words + part)]
+                            bits = seen[slot]
+                            slot = word(slot + one)
                             while bits > 0:
                                 low = integer(cuda.ffs(bits) - 1)
                                 bits = word(bits & word(bits - one))
                                 down, right = integer((low >> shift) + part * rows), integer(low & (pitch - 1))
-                                weights = start + integer((down * KW + right) * TILE)
+                                at_weight = wide(word(weights + (down * KW + right) * TILE))
                                 for p in range(QH):
                                     for q in range(QW):
                                         i, j = integer(down - p * SH), integer(right - q * SW)
                                         if (i >= 0) & (i < KH) & (j >= 0) & (j < KW):
                                             for r in range(OUTPUTS):
-                                                weight = index(weights + (r * LANES - (p * SH * KW + q * SW) * TILE))
+                                                weight = index(at_weight + (r * LANES - (p * SH * KW + q * SW) * TILE))
                                                 acc[(p * QW + q) * OUTPUTS + r] += Wt[weight]
-                        start += KH * KW * TILE
+                        weights = word(weights + KH * KW * TILE)
             # (P1), (P2)
             if here:
                 for r in range(OUTPUTS):
@@ -220,7 +224,7 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
     wide, room = outputs * LANES, channels * words  # a tile's output channels, and a window's words
     sums, deltas, seens = channels * KH * KW * wide, WARPS * wide, WARPS * room
 
-    @_cuda.kernel
+    @_cuda.kernel_of(REGISTERS)
     def weight_gradient(  # type: ignore[no-untyped-def]
         total, dY, place, X, parts, tiles, slices, shares, N, C, H, W, O, H_conv, W_conv, H_out, W_out
     ):
@@ -229,11 +233,14 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
         at = cuda.shared.array(deltas, integer)
         seen = cuda.shared.array(seens, word)
         lane, group, block = integer(cuda.threadIdx.x), integer(cuda.threadIdx.y), cuda.blockIdx.x
-        me, cells = integer(group * LANES + lane), H_out * W_out
-        mine, here, down_here, right_here = (
-            cuda.local.array(outputs, kind), cuda.local.array(outputs, kind), cuda.local.array(outputs, integer),
+        me, cells, across = integer(group * LANES + lane), integer(H_out * W_out), integer(W_out)
+        height, width, pixels = integer(H), integer(W), integer(H * W)
+        mine, here, to = (
+            cuda.local.array(outputs, kind),
+            cuda.local.array(outputs, kind),
             cuda.local.array(outputs, integer),
-        )  # fmt: skip
+        )
+        down_here, right_here = cuda.local.array(outputs, integer), cuda.local.array(outputs, integer)
         while block < total:
             share, piece = quotient(block, tiles * slices)
             tile, slice_ = quotient(piece, slices)
@@ -244,50 +251,59 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
                 acc[word(k)] = zero
             for r in range(outputs):
                 mine[r] = zero
+            few = integer(min(O - tile * wide, wide))
             for n in range(share, N, shares):
-                for start in range(0, cells, WARPS):
-                    windows = integer(min(cells - start, WARPS))
+                image = (n * C + first) * (H * W)
+                for start in range(0, H_out * W_out, WARPS):
+                    windows, deltas_of = (
+                        integer(min(H_out * W_out - start, WARPS)),
+                        (n * O + tile * wide) * cells + start,
+                    )
                     cuda.syncthreads()
                     for k in range(me, integer(deltas), integer(threads)):
-                        window, o = k % WARPS, k // WARPS
+                        window, o = integer(k % WARPS), integer(k // WARPS)
                         delta, where = zero, integer(0)
-                        if window < windows and tile * wide + o < O:
-                            source = index((n * O + tile * wide + o) * cells + start + window)
+                        if window < windows and o < few:
+                            source = index(deltas_of + integer(o * cells + window))
                             delta = dY[source]
                             if pooled:
                                 where = integer(place[source])
                                 where = integer(where // QW * SH << 16 | where % QW * SW)  # (P3)
                         d[word(window * wide + o)] = delta
                         at[word(window * wide + o)] = where
-                    for k in range(me, integer(WARPS * count * words), integer(threads)):
-                        window, rest = quotient(k, count * words)
-                        if window < windows:
-                            y, x = quotient(start + window, W_out)
-                            top, left = (y * TH - RH) * SH - PH, (x * TW - RW) * SW - PW
-                            channel, part = rest // words, rest % words
-                            seen[word(window * room + rest)] = word_of(
-                                X, n * C + first + channel, part * rows, top, left, H, W
+                    for k in range(me, integer(seens), integer(threads)):
+                        window, rest = integer(k // room), integer(k % room)
+                        channel, down = integer(rest // words), integer(rest % words * rows)
+                        if window < windows and channel < count:
+                            y, x = quotient(start + window, across)
+                            top, left = integer((y * TH - RH) * SH - PH), integer((x * TW - RW) * SW - PW)
+                            seen[word(k)] = word_of(
+                                X, image + integer(channel * pixels), down, top, left, height, width
                             )
                     cuda.syncthreads()
-                    for window in range(windows):
+                    for at_window in range(windows):
                         for r in range(outputs):
-                            here[r] = d[word(window * wide + r * LANES + lane)]
-                            where = at[word(window * wide + r * LANES + lane)]
-                            down_here[r], right_here[r] = integer(where >> 16), integer(where & 0xFFFF)
+                            of = word(at_window * wide + r * LANES + lane)
+                            where = integer(at[of])
+                            here[r], down_here[r], right_here[r] = d[of], integer(where >> 16), integer(where & 0xFFFF)
+                            to[r] = r * LANES + lane - (down_here[r] * KW + right_here[r]) * wide
                             if biased:
                                 mine[r] += here[r]  # (K4)
-                        for c in range(begin, end):
+                        c, slot = begin, word(at_window * room + begin * words)
+                        while c < end:
                             for part in range(words):
-                                bits = seen[word(window * room + c * words + part)]
+                                bits = seen[slot]
+                                slot = word(slot + one)
                                 while bits > 0:
                                     low = integer(cuda.ffs(bits) - 1)
                                     bits = word(bits & word(bits - one))
                                     down, right = integer((low >> shift) + part * rows), integer(low & (pitch - 1))
+                                    weight = integer(((c * KH + down) * KW + right) * wide)
                                     for r in range(outputs):
                                         i, j = integer(down - down_here[r]), integer(right - right_here[r])
                                         if (i >= 0) & (i < KH) & (j >= 0) & (j < KW):
-                                            weight = word(((c * KH + i) * KW + j) * wide + r * LANES + lane)
-                                            acc[weight] += here[r]  # (K3)
+                                            acc[word(weight + to[r])] += here[r]  # (K3)
+                            c = integer(c + 1)
             cuda.syncthreads()
             for k in range(me, integer(sums), integer(threads)):
                 parts[index(block * (sums + wide) + k)] = acc[word(k)]

@@ -72,7 +72,7 @@ def KERNELS():
         whole = Geometry((5, 5), (1, 1), (0, 0), WINDOWS)
         at = sizes((1, 12, 12, 12), 64, whole)
         tile, part = spikes.tile_of(whole, kind, at), routed.slice_of(whole, kind, at)
-        yield ("put", dtype), _device._put, (i, spikes, x)
+        yield ("put", dtype), _device._put, (i, fired, x)
         yield ("add", dtype), _device._add, (i, x, x, x)
         yield ("tiled", dtype), spikes._tiled(kind), (i, x, x, i, i)
         yield ("arranged", dtype), routed.arranged(kind, 25, part), (i, x, x, i, i)
