@@ -21,7 +21,7 @@ from npsnn.conv2d.geometry import Geometry, Sizes
 cuda = _cuda.driver()
 
 GROUPS, OUTPUTS = (2, 3) if SIMULATED else (4, 64)  # of a block; channels whose deltas are in shared memory together
-SUMS, EACH = 80, 10  # of a thread; and of these for a window and a place
+SUMS, EACH = 80, 10  # of a thread; and of these for a window and a place, at most
 ROOM = 24_576  # bytes of an image
 
 
@@ -96,7 +96,8 @@ def input_gradient(g: Geometry, dtype: Any, pooled: bool, part: Slice) -> Kernel
     area, places, threads, zero, pitch = KH * KW, QH * QW, GROUPS * LANES, kind(0), part.pitch
     together, rows_of_own, full = GROUPS * own, own * places, channels * area if even else 0
     sums, rows_of_all, inside = rows_of_own * each, together * places, (PH, PW, RH, RW) == (0, 0, 0, 0)
-    deltas = rows_of_all * OUTPUTS
+    at_once = max(1, OUTPUTS * SUMS // (EACH * rows_of_own))
+    deltas = rows_of_all * at_once
 
     @_cuda.kernel
     def input_gradient(  # type: ignore[no-untyped-def]
@@ -122,10 +123,10 @@ def input_gradient(g: Geometry, dtype: Any, pooled: bool, part: Slice) -> Kernel
             for start in range(0, cells, together):
                 for k in range(sums):
                     acc[k] = zero
-                for begin in range(0, O, OUTPUTS):
-                    outputs, row = integer(min(O - begin, OUTPUTS)), (slice_ * O + begin) * pitch + lane
+                for begin in range(0, O, at_once):
+                    outputs, row = integer(min(O - begin, at_once)), (slice_ * O + begin) * pitch + lane
                     cuda.syncthreads()
-                    for k in range(me, integer(together * OUTPUTS), integer(threads)):
+                    for k in range(me, integer(together * at_once), integer(threads)):
                         o, window = integer(k // together), integer(k % together)
                         here, delta = 0, zero
                         if o < outputs and start + window < cells:

@@ -30,12 +30,9 @@ WARPS = GROUPS // 2  # windows that a block has in its shared memory
 OUTPUTS = 2  # output channels of a thread, LANES apart
 TILE = OUTPUTS * LANES
 WORDS = 128  # of a window, at a time
-SUMS, SHARES, PARTS = (
-    38_400,
-    3 if SIMULATED else 256,
-    2**25,
-)  # bytes of a block's sums; shares, and bytes of all of them
-REGISTERS = 80  # of a thread in the weight gradient, so that its blocks run all at once
+ROOM = 45_056  # bytes of shared memory that a block has for the weight gradient
+SHARES, PARTS = 3 if SIMULATED else 256, 2**25  # of the images, at most; and the bytes of all their sums
+REGISTERS = 80  # of a thread in the weight gradient, in float32: so its blocks run all at once
 BITS, MOST = 32, 1024  # of a word, and rows of a window
 
 
@@ -204,9 +201,11 @@ def tile_of(g: Geometry, dtype: Any, s: Sizes) -> Tile | None:
     """None where there are no words, or the weights of one channel are more than a block has room for."""
     if not has_words(g):
         return None
+    size = np.dtype(dtype).itemsize
     for outputs in (OUTPUTS, 1) if s.O > LANES else (1,):
-        fit = SUMS // (g.kernel[0] * g.kernel[1] * outputs * LANES * np.dtype(dtype).itemsize)
-        if fit:
+        sums = g.kernel[0] * g.kernel[1] * outputs * LANES * size
+        fit = (ROOM - WARPS * outputs * LANES * (size + 4)) // (sums + WARPS * words_of(g).words * 4)
+        if fit > 0:
             channels = -(-s.C // -(-s.C // fit))
             each = -(-channels // GROUPS)
             return Tile(outputs, channels, each, -(-channels // each))
@@ -224,7 +223,7 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
     wide, room = outputs * LANES, channels * words  # a tile's output channels, and a window's words
     sums, deltas, seens = channels * KH * KW * wide, WARPS * wide, WARPS * room
 
-    @_cuda.kernel_of(REGISTERS)
+    @_cuda.kernel_of(REGISTERS * np.dtype(dtype).itemsize // 4)
     def weight_gradient(  # type: ignore[no-untyped-def]
         total, dY, place, X, parts, tiles, slices, shares, N, C, H, W, O, H_conv, W_conv, H_out, W_out
     ):
@@ -235,11 +234,8 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
         lane, group, block = integer(cuda.threadIdx.x), integer(cuda.threadIdx.y), cuda.blockIdx.x
         me, cells, across = integer(group * LANES + lane), integer(H_out * W_out), integer(W_out)
         height, width, pixels = integer(H), integer(W), integer(H * W)
-        mine, here, to = (
-            cuda.local.array(outputs, kind),
-            cuda.local.array(outputs, kind),
-            cuda.local.array(outputs, integer),
-        )
+        mine, here = cuda.local.array(outputs, kind), cuda.local.array(outputs, kind)
+        to = cuda.local.array(outputs, integer)
         down_here, right_here = cuda.local.array(outputs, integer), cuda.local.array(outputs, integer)
         while block < total:
             share, piece = quotient(block, tiles * slices)

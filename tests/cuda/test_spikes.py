@@ -80,7 +80,7 @@ def small_rooms(monkeypatch):
 
     clear()
     monkeypatch.setattr(spikes, "WORDS", 2)
-    monkeypatch.setattr(spikes, "SUMS", 1700)
+    monkeypatch.setattr(spikes, "ROOM", 1700)
     monkeypatch.setattr(spikes, "PARTS", 1)
     monkeypatch.setattr(routed, "OUTPUTS", 2)
     monkeypatch.setattr(routed, "EACH", 4)
@@ -101,10 +101,10 @@ def test_slices(pool):
 
 
 @pytest.mark.skipif(not _cuda.SIMULATED, reason="the room is small for the simulator's lanes")
-@pytest.mark.parametrize("room, channels, outputs", [(600, 2, 2), (288, 1, 2), (200, 1, 1), (100, None, None)])
+@pytest.mark.parametrize("room, channels, outputs", [(740, 2, 2), (450, 1, 2), (230, 1, 1), (150, None, None)])
 def test_slices_of_weights(monkeypatch, room, channels, outputs):
     """Three of two channels and one, five of one, five with half the outputs, and none: the kernel for numbers."""
-    monkeypatch.setattr(spikes, "SUMS", room)
+    monkeypatch.setattr(spikes, "ROOM", room)
     case = (4, 5, 3, 4, 7, (2, 3), (1, 1), (0, 1), MP2)
     g = Geometry(*case[5:])
     tile = spikes.tile_of(g, np.dtype("float64"), sizes((4, 5, 3, 4), 7, g))
