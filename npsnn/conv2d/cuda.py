@@ -1,8 +1,8 @@
 """As reference.py, on the device; what differs follows.
 
 - Arrays are npsnn._device's; what comes from the host is sent. X may be bool, a byte a spike.
-- Who owns what, and the orders of sums: device.py. No column is ever made.
-- 0 times an infinite or NaN weight is 0, and NaN in the law.
+- Who owns what, and the orders of sums: device.py, spikes.py, routed.py. No column is ever made.
+- In (K2), 0 times an infinite or NaN weight is 0, and NaN in the law.
 """
 
 from typing import Any
