@@ -15,11 +15,8 @@ Array = np.ndarray[Any, Any]
 
 cuda = _cuda.driver()  # by this name the simulator finds it
 
-word, integer, index = (
-    np.uint32,
-    np.int32,
-    np.uint64,
-)  # a kernel's integers are of 64 bits, and an index may be negative
+# Of a kernel's: its integers are of 64 bits else, and an index may be negative, which costs a comparison each.
+word, integer, index = np.uint32, np.int32, np.uint64
 
 _idle: dict[tuple[np.dtype[Any], int], list[Any]] = defaultdict(list)  # dtype and size -> memory nobody uses
 savers: weakref.WeakSet[Any] = weakref.WeakSet()  # who has memory for later, and a method `clear` that gives it up

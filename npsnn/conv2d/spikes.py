@@ -248,13 +248,12 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
             for r in range(outputs):
                 mine[r] = zero
             few = integer(min(O - tile * wide, wide))
-            for n in range(share, N, shares):
+            n = share
+            while n < N:
                 image = (n * C + first) * (H * W)
                 for start in range(0, H_out * W_out, WARPS):
-                    windows, deltas_of = (
-                        integer(min(H_out * W_out - start, WARPS)),
-                        (n * O + tile * wide) * cells + start,
-                    )
+                    windows = integer(min(H_out * W_out - start, WARPS))
+                    deltas_of = (n * O + tile * wide) * cells + start
                     cuda.syncthreads()
                     for k in range(me, integer(deltas), integer(threads)):
                         window, o = integer(k % WARPS), integer(k // WARPS)
@@ -300,6 +299,7 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
                                         if (i >= 0) & (i < KH) & (j >= 0) & (j < KW):
                                             acc[word(weight + to[r])] += here[r]  # (K3)
                             c = integer(c + 1)
+                n += shares
             cuda.syncthreads()
             for k in range(me, integer(sums), integer(threads)):
                 parts[index(block * (sums + wide) + k)] = acc[word(k)]
@@ -325,8 +325,10 @@ def add_shares(dtype: Any, area: int, t: Tile, part: Slice) -> Kernel:
     def add_shares(total, parts, sums, W, rows, arranged, slices, shares, C, O):  # type: ignore[no-untyped-def]
         summed = cuda.shared.array((GROUPS, LANES), kind)
         lane, group, block = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x
-        for at in range((block * GROUPS + group) * LANES + lane, arranged, cuda.gridDim.x * GROUPS * LANES):
+        at = (block * GROUPS + group) * LANES + lane
+        while at < arranged:
             rows[index(at)] = arrange_(W, at, C, O)
+            at += cuda.gridDim.x * GROUPS * LANES
         while block * LANES < total:
             at, mine = block * LANES + lane, zero
             if at < total:
