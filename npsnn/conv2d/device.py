@@ -10,7 +10,7 @@ numbers, and for shapes that these two do not take.
     input_gradient   a thread owns a pixel of TILE channels; a delta is met at the places that its maximum came from
 
 Orders of sums: (K2) c, i, j ascending, then the bias; (K3), (K4) images and the pixels of each in rows, LANES * GROUPS
-apart, then the groups as a tree, then the lanes; (K5), (K6) y, x, o ascending.
+apart, then the groups, then the lanes; (K5), (K6) y, x, o ascending.
 """
 
 import math
@@ -21,7 +21,7 @@ import numpy as np
 
 from npsnn import _cuda
 from npsnn._cuda import GROUPS, LANES, Kernel, absent
-from npsnn._device import DeviceArray, add_groups, constant, empty, quotient, send
+from npsnn._device import DeviceArray, constant, empty, quotient, send
 from npsnn.conv2d import routed, spikes
 from npsnn.conv2d.geometry import Geometry, sizes
 
@@ -129,12 +129,16 @@ def weight_gradient(g: Geometry, dtype: Any, of_spikes: bool, pooled: bool) -> K
                 if y >= H_out:
                     y, n = y - H_out, n + 1
             shares[group, lane] = mine
-            add_groups(shares, lane, group)
+            cuda.syncthreads()
+            if group == 0:
+                for k in range(1, GROUPS):
+                    mine += shares[k, lane]
+                shares[0, lane] = mine
+            cuda.syncthreads()
             if group == 0 and lane == 0:
-                whole = zero
-                for k in range(LANES):
-                    whole += shares[0, k]
-                sums[at] = whole
+                for k in range(1, LANES):
+                    mine += shares[0, k]
+                sums[at] = mine
             cuda.syncthreads()
             at += cuda.gridDim.x
 

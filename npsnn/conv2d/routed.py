@@ -20,8 +20,8 @@ from npsnn.conv2d.geometry import Geometry, Sizes
 
 cuda = _cuda.driver()
 
-GROUPS, OUTPUTS = (2, 3) if SIMULATED else (4, 64)  # of a block; channels whose deltas are in shared memory together
-SUMS, EACH = 80, 10  # of a thread; and of these for a window and a place, at most
+GROUPS, OUTPUTS = (2, 8) if SIMULATED else (4, 64)  # of a block; channels whose deltas are in shared memory together
+SUMS, EACH = (80, 20) if SIMULATED else (80, 10)  # of a thread; and of these for a window and a place, at most
 ROOM = 24_576  # bytes of an image
 
 
@@ -150,7 +150,8 @@ def input_gradient(g: Geometry, dtype: Any, pooled: bool, part: Slice) -> Kernel
                 for turn in range(GROUPS):
                     for k in range(rows_of_own):
                         cell, q = start + turn * own + k // places, k % places
-                        cuda.syncthreads()
+                        if cell < cells:  # of all threads
+                            cuda.syncthreads()
                         if group == turn and cell < cells:
                             y, x = quotient(cell, W_out)
                             u, v = (y * TH - RH + q // QW) * SH - PH, (x * TW - RW + q % QW) * SW - PW
