@@ -21,7 +21,7 @@ import numpy as np
 
 from npsnn import _cuda
 from npsnn._cuda import GROUPS, LANES, Kernel, absent
-from npsnn._device import DeviceArray, constant, empty, quotient, send
+from npsnn._device import DeviceArray, constant, empty, index, quotient, send
 from npsnn.conv2d import routed, spikes
 from npsnn.conv2d.geometry import Geometry, sizes
 
@@ -106,7 +106,7 @@ def weight_gradient(g: Geometry, dtype: Any, of_spikes: bool, pooled: bool) -> K
             n, cell = quotient(group * LANES + lane, H_out * W_out)
             y, x = quotient(cell, W_out)
             while n < N:
-                here = ((n * O + o) * H_out + y) * W_out + x
+                here = index(((n * O + o) * H_out + y) * W_out + x)
                 if at >= weights:
                     mine += dY[here]  # (K4)
                 else:
@@ -116,7 +116,7 @@ def weight_gradient(g: Geometry, dtype: Any, of_spikes: bool, pooled: bool) -> K
                     u = (y * TH - RH + first // QW) * SH - PH + i
                     v = (x * TW - RW + first % QW) * SW - PW + j
                     if u >= 0 and u < H and v >= 0 and v < W:
-                        number = X[((n * C + c) * H + u) * W + v]
+                        number = X[index(((n * C + c) * H + u) * W + v)]
                         if number == nothing:
                             pass
                         elif of_spikes:

@@ -78,9 +78,10 @@ def _word_of(w: Words) -> Any:
         for row in range(rows):
             u = integer(top + down + row)
             if down + row < tall and (inside or (u >= 0 and u < H)):
+                at = start + integer(u * W + left)
                 for right in range(wide):
                     v = integer(left + right)
-                    if (inside or (v >= 0 and v < W)) and X[index(start + integer(u * W + v))]:
+                    if (inside or (v >= 0 and v < W)) and X[index(at + right)]:
                         bits = word(bits | word(1 << (row * pitch + right)))
         return bits
 

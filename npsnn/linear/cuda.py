@@ -15,7 +15,7 @@ import numpy as np
 
 from npsnn import _cuda
 from npsnn._cuda import GROUPS, LANES, Kernel, absent
-from npsnn._device import DeviceArray, add_groups, constant, empty, send
+from npsnn._device import DeviceArray, add_groups, constant, empty, index, send
 from npsnn.linear.reference import LinearCache
 
 cuda = _cuda.driver()
@@ -42,15 +42,15 @@ def _products(dtype: Any, spikes: bool, each: int, even: bool) -> Kernel:
                 acc[r] = zero
             if n < N:
                 for k in range(lane, K, LANES):
-                    number = X[n * K + k]
+                    number = X[index(n * K + k)]
                     if number == nothing:
                         continue
                     for r in range(each):
                         if even or first + r < M:
                             if spikes:
-                                acc[r] += W[(first + r) * K + k]
+                                acc[r] += W[index((first + r) * K + k)]
                             else:
-                                acc[r] += number * W[(first + r) * K + k]
+                                acc[r] += number * W[index((first + r) * K + k)]
             for r in range(each):
                 shares[(group * each + r) * row + lane] = acc[r]
             cuda.syncthreads()
