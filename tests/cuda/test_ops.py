@@ -252,12 +252,12 @@ def test_adam(dtype):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_adam_says_what_is_not_finite(value):
     from npsnn._device import send
-    from npsnn.adam.cuda import update
+    from npsnn.adam.cuda import rates, update
 
     for g, expected in ((np.array([0.0, value, 1.0]), 1), (np.zeros(3), 0)):
         bad = send(np.zeros(1, np.int32))
         p, m, v = (send(np.zeros(3)) for _ in range(3))
-        update(p, send(g), m, v, 1, bad, lr=1.0, b1=0.9, b2=0.9, eps=1.0, weight_decay=0.0)
+        update(p, send(g), m, v, bad, send(rates(1, 1.0, (0.9, 0.9), 1.0, 0.0, np.float64)))
         assert np.asarray(bad).item() == expected
 
 
