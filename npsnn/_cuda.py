@@ -103,13 +103,6 @@ def kernel(function: Kernel) -> Kernel:
     return driver().jit(function)  # type: ignore[no-any-return]
 
 
-def kernel_of(registers: int) -> Callable[[Kernel], Kernel]:
-    """As `kernel`, with at most so many registers for a thread where that can be asked: more blocks run at a time."""
-    if SIMULATED or package() == "numba_cuda_mlir":
-        return kernel
-    return driver().jit(max_registers=registers)  # type: ignore[no-any-return]
-
-
 def device(function: Kernel) -> Kernel:
     """What a kernel calls."""
     return driver().jit(device=True)(function)  # type: ignore[no-any-return]

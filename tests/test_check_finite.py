@@ -287,7 +287,7 @@ def test_first_depends_neither_on_threads_nor_on_tiles_nor_on_a_budget(backend, 
     assert expected[1] == "5 Flatten: the gradient of its output is not finite, first inf at step 66, sample 5"
     threads, results = _threads.count(), []
     try:
-        for n in (1, 3):
+        for n in (1, 3) if backend != "cuda" else ():  # which has none
             _threads.set_count(n)
             results.append(found(net, x, d))
     finally:

@@ -78,7 +78,10 @@ def test_asking_imports_no_package_where_none_is():
 
 
 def test_every_kernel_compiles():
-    """For an H100, in both dtypes, with no double precision among float32 and no atomic operation: needs no GPU."""
+    """For an H100, in both dtypes, with no double precision among float32 and no atomic operation: needs no GPU.
+
+    And with no local memory: a thread's arrays are in registers.
+    """
     if _cuda.SIMULATED:
         pytest.skip("the simulator compiles nothing")
     if (package := _cuda.package()) not in ("numba_cuda", "numba_cuda_mlir"):
@@ -92,5 +95,6 @@ def test_every_kernel_compiles():
         assert "!=" not in inspect.getsource(kernel.py_func), name
         ptx = compiled(kernel, signature)
         assert not re.search(r"\b(atom|red)\.", ptx), name
+        assert ".local" not in ptx, name
         if np.float64 not in name:
             assert ".f64" not in ptx, name

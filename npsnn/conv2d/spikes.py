@@ -32,7 +32,6 @@ TILE = OUTPUTS * LANES
 WORDS = 128  # of a window, at a time
 ROOM = 45_056  # bytes of shared memory that a block has for the weight gradient
 SHARES, PARTS = 3 if SIMULATED else 256, 2**25  # of the images, at most; and the bytes of all their sums
-REGISTERS = 80  # of a thread in the weight gradient, in float32: so its blocks run all at once
 BITS, MOST = 32, 1024  # of a word, and rows of a window
 
 
@@ -224,7 +223,7 @@ def weight_gradient(g: Geometry, dtype: Any, pooled: bool, t: Tile) -> Kernel:
     wide, room = outputs * LANES, channels * words  # a tile's output channels, and a window's words
     sums, deltas, seens = channels * KH * KW * wide, WARPS * wide, WARPS * room
 
-    @_cuda.kernel_of(REGISTERS * np.dtype(dtype).itemsize // 4)
+    @_cuda.kernel
     def weight_gradient(  # type: ignore[no-untyped-def]
         total, dY, place, X, parts, tiles, slices, shares, N, C, H, W, O, H_conv, W_conv, H_out, W_out
     ):
