@@ -65,9 +65,8 @@ class Resident:
         before, shape = self.net._checked_state(x.shape, T, None)
         before = before if state is None else state.U
         y = labels(targets, shape[1], shape[2]) if any(map(_on_the_device, terms)) else np.zeros(0, np.int64)
-        report = np.zeros(
-            len(terms) * shape[1] + 1, self.net.dtype
-        )  # what samples add to each term; what is not finite
+        # What samples add to each term, and whether a gradient is not finite.
+        report = np.zeros(len(terms) * shape[1] + 1, self.net.dtype)
         known = 0.0  # of the loss, on the host
 
         def work(
