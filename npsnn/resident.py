@@ -20,7 +20,7 @@ from npsnn.network import Sequential, State, Tape
 from npsnn.neuron import Remembers
 from npsnn.optim import Adam
 from npsnn.parameters import FlatParams
-from npsnn.replays import Replays
+from npsnn.replays import Place, Replays
 
 
 class There(NamedTuple):
@@ -80,10 +80,12 @@ class Resident:
 
         key = (x.shape, T, num_steps is not None, *map(_same_launches, (*terms, *self.net.layers)))
         adam = rates(t + 1, o.lr, o.betas, o.eps, o.weight_decay, self.net.dtype)
-        place = self.replays.place(key, self._all, (x, y, report, adam))
+        hosts = x, y, report, adam
+        may_be_recorded = state is None and all(map(_on_the_device, terms))
+        place = self.replays.place(key, self._all, hosts) if may_be_recorded else Place(self._all, hosts)
         try:
             o.t += 1
-            tape, spk = self.replays.step(key, place, work) if state is None else work(*place.inputs)
+            tape, spk = self.replays.step(key, place, work) if may_be_recorded else work(*place.inputs)
             value = _judged(known, np.asarray(place.inputs[3]))
             return value, np.asarray(spk, self.net.dtype), tape
         except BaseException:

@@ -24,7 +24,7 @@ from npsnn import functional as SF
 from npsnn.resident import _left
 from npsnn.training import Settings, build
 
-found = {"available": _cuda.available()}
+found = {"available": _cuda.available(), "wanted": _graph.wanted}
 _graph.wanted = sys.argv[2] == "graphs"
 rng = np.random.default_rng(0)
 loader = [(rng.random((4, 1, 28, 28), np.float32), rng.integers(0, 10, 4)) for _ in range(5)]
@@ -81,6 +81,7 @@ def found(request, tmp_path_factory):
 
 def test_it_is_a_device_to_the_package(found):
     assert found["available"] == [True, "no GPU"]
+    assert found["wanted"], "graphs are used unasked"
 
 
 def test_a_step_becomes_a_graph(found):

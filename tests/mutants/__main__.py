@@ -76,7 +76,10 @@ TARGETS = {
 if SIMULATED:
     ops = "tests/cuda/test_ops.py"
     TARGETS = {
-        "conv2d/device": [ops, "-k", "conv or spike or bias or tie"],
+        "conv2d/device": [ops, "tests/cuda/test_spikes.py", "-k", "conv or spike or bias or tie or slices or room"],
+        "conv2d/geometry": ["tests/cuda/test_spikes.py", ops, "-k", "conv or spikes"],
+        "conv2d/routed": ["tests/cuda/test_spikes.py"],
+        "conv2d/spikes": ["tests/cuda/test_spikes.py"],
         "conv2d/cuda": [ops, "-k", "conv2d"],
         "convpool2d/cuda": [ops, "-k", "convpool2d"],
         "pool2d/cuda": [ops, "-k", "pool2d"],
