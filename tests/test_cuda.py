@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,3 +99,36 @@ def test_every_kernel_compiles():
         assert ".local" not in ptx, name
         if np.float64 not in name:
             assert ".f64" not in ptx, name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_shape_wants_more_shared_memory_than_a_block_has(dtype):
+    """48 KB, on every GPU. The sizes of the kernels' shared arrays, for every shape that they take."""
+    if _cuda.SIMULATED:
+        pytest.skip("the simulator's blocks are small")
+    if not _cuda.package():
+        pytest.skip('needs a CUDA package: pip install "npsnn[cuda]"')
+    from npsnn.conv2d import routed, spikes
+    from npsnn.conv2d.geometry import Geometry, sizes
+
+    size, taken = np.dtype(dtype).itemsize, {"weights": 0, "input": 0}
+    pools = [((q, q), (q, q), (0, 0)) for q in (1, 2, 3, 5)]
+    for k, pool, O, C, n in product((1, 2, 3, 5, 7, 11, 31), pools, (1, 33, 64, 200), (1, 3, 12, 65), (31, 34, 70)):
+        g = Geometry((k, k), (1, 1), (0, 0), pool)
+        s = sizes((2, C, n, n), O, g)
+        if min(s.H_out, s.W_out) < 1:
+            continue
+        if t := spikes.tile_of(g, dtype, s):
+            wide = t.outputs * _cuda.LANES
+            words = spikes.WARPS * t.channels * spikes.words_of(g).words
+            taken["weights"] = max(
+                taken["weights"], (t.channels * k * k + spikes.WARPS) * wide * size + 4 * (spikes.WARPS * wide + words)
+            )
+        if part := routed.slice_of(g, dtype, s):
+            rows = part.windows * pool[0][0] * pool[0][1]
+            at_once = max(1, routed.OUTPUTS * routed.SUMS // (routed.EACH * rows))
+            deltas = routed.GROUPS * rows * at_once
+            taken["input"] = max(taken["input"], (part.pixels + deltas) * size + 4 * part.pitch)
+            assert part.each <= routed.EACH and rows * part.each <= routed.SUMS
+    assert 40_000 < taken["weights"] <= 48 * 1024, taken
+    assert 20_000 < taken["input"] <= 48 * 1024, taken

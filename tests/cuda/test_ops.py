@@ -89,6 +89,13 @@ def test_linear(case, dtype, dyadic):
     agree("linear", *twins("linear")[0].draw(case, dtype, dyadic=dyadic), dyadic=dyadic)
 
 
+def test_rows_of_which_a_thread_has_several_parts():
+    from npsnn.linear.cuda import GROUPS, ROWS
+
+    case = (GROUPS * ROWS + 3, 1, 1)
+    agree("linear", *twins("linear")[0].draw(case, "float32", dyadic=True, zeros=0), dyadic=True)
+
+
 @pytest.mark.parametrize("op", ["maxpool2d", "avgpool2d"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", POOLS, ids=str)
