@@ -12,12 +12,13 @@ false where one is NaN. `==`, `continue` and math.isnan do without.
 
 import importlib.util
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from npsnn import _simulator
 
 Kernel = Callable[..., Any]
 
@@ -49,6 +50,8 @@ def driver() -> Any:
             from numba_cuda_mlir import cuda
         else:
             from numba import cuda
+        if SIMULATED:
+            _simulator.mend()
         return cuda
 
 
@@ -163,19 +166,7 @@ def start(launch: Launch, stream: Any = None) -> None:
     elif not SIMULATED:
         _configured(kernel, blocks, threads)(*args)
     else:
-        _simulate(kernel[blocks, threads], args)
-
-
-def _simulate(kernel: Kernel, args: tuple[Any, ...]) -> None:
-    """Run it. What waits for a block's threads asks again and again, and shall not keep Python's lock for 5 ms each."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of inf and NaN NumPy's scalars warn, and no GPU does
-            kernel(*args)
-    finally:
-        sys.setswitchinterval(interval)
+        _simulator.run(kernel[blocks, threads], args)
 
 
 @lru_cache(maxsize=1024)

@@ -44,6 +44,7 @@ FLOORS = {
         "_memory",
         "_npy",
         "_signals",
+        "_simulator",
         "_sums",
         "_threads",
         "_versions",
@@ -148,10 +149,10 @@ def test_the_law_imports_numpy_and_the_surrogate_alone(op):
     assert all(name.startswith(allowed) for name in inside)
 
 
-def test_numba_is_imported_in_five_places():
-    """Its options, the files of its code, the choice between loops and vectors, its vectors, the GPU's door."""
+def test_numba_is_imported_in_six_places():
+    """Its options, the files of its code, the choice between loops and vectors, its vectors, the GPU's door, its simulator."""
     for path in FILES:
-        if path.name not in ("_jit.py", "_kernel_files.py", "_lanes.py", "_vectors.py", "_cuda.py"):
+        if path.name not in ("_jit.py", "_kernel_files.py", "_lanes.py", "_vectors.py", "_cuda.py", "_simulator.py"):
             packages = {name.split(".")[0] for name in imports(path)}
             assert not packages & {"numba", "llvmlite", "numba_cuda", "numba_cuda_mlir"}, path
 
