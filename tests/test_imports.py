@@ -150,7 +150,7 @@ def test_the_law_imports_numpy_and_the_surrogate_alone(op):
 
 
 def test_numba_is_imported_in_six_places():
-    """Its options, the files of its code, the choice between loops and vectors, its vectors, the GPU's door, its simulator."""
+    """Its options, the files of its code, loops or vectors, its vectors, the GPU's door, its simulator."""
     for path in FILES:
         if path.name not in ("_jit.py", "_kernel_files.py", "_lanes.py", "_vectors.py", "_cuda.py", "_simulator.py"):
             packages = {name.split(".")[0] for name in imports(path)}
