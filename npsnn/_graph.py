@@ -6,6 +6,7 @@ simulator starts one launch after another, which is what a graph means.
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -33,7 +34,11 @@ def graph(launches: list[_cuda.Launch]) -> Callable[[], None] | None:
         return partial(_one_by_one, launches)
     try:
         return _built(launches)
-    except Exception:  # whatever a driver or an older package raises: the launches work without
+    except ImportError:  # cuda.core is not there
+        return None
+    except Exception as error:  # whatever a driver or an older package raises: the launches work without
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        warnings.warn(f"npsnn: no CUDA graph can be made, so a step is launched by kernels: {said}", stacklevel=2)
         return None
 
 

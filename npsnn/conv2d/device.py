@@ -117,12 +117,10 @@ def weight_gradient(g: Geometry, dtype: Any, of_spikes: bool, pooled: bool) -> K
                     v = (x * TW - RW + first % QW) * SW - PW + j
                     if u >= 0 and u < H and v >= 0 and v < W:
                         number = X[index(((n * C + c) * H + u) * W + v)]
-                        if number == nothing:
-                            pass
-                        elif of_spikes:
-                            mine += dY[here]  # (K3)
-                        else:
-                            mine += dY[here] * number
+                        delta = dY[here]
+                        if not of_spikes:
+                            delta *= number
+                        mine += zero if number == nothing else delta  # (K3)
                 x, y, n = x + right, y + down, n + images
                 if x >= W_out:
                     x, y = x - W_out, y + 1

@@ -69,6 +69,29 @@ def test_they_can_be_turned_off(monkeypatch):
         _graph.asked()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("not\n  supported"), ImportError("no cuda.core")])
+def test_where_no_graph_can_be_made_it_is_said_and_the_launches_go_on(monkeypatch, recwarn, error):
+    def built(launches):
+        raise error
+
+    expected, _ = run(batches(count=3), LOSSES[0], False)
+    make = _graph.graph
+
+    def graph(launches):
+        with monkeypatch.context() as patch:
+            patch.setattr(_cuda, "SIMULATED", False)
+            patch.setattr(_graph, "_built", built)
+            return make(launches)
+
+    monkeypatch.setattr(_graph, "graph", graph)
+    got, count = run(batches(count=3), LOSSES[0], True)
+    same_bits(got, expected)
+    assert count == 0
+    said = {str(w.message) for w in recwarn}
+    why = "npsnn: no CUDA graph can be made, so a step is launched by kernels: not supported"
+    assert said == (set() if isinstance(error, ImportError) else {why})
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_the_bits_of_the_launches(loss):
     """The first step sends constants, the second is recorded, six are started at once; every batch is another."""
